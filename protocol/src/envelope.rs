@@ -1,0 +1,238 @@
+//! Messages to frames and back.
+//!
+//! The body of a frame is an envelope, which says what is meant, and payload values, which the
+//! two ends pass on as they are. Reading is strict where rmp-serde alone would be lenient: an
+//! envelope is a map with string keys, at every level.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    frame::{self, FrameTooLarge},
+    limits::MAX_FRAME,
+    message::{Call, FromMaster, FromWorker},
+    value::{self, Kind, ValueError},
+};
+
+/// Why the body of a frame is not a message of this protocol.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnvelopeError {
+    /// The body does not begin with an envelope.
+    #[error("malformed envelope: {0}")]
+    Value(#[from] ValueError),
+    /// The envelope is well formed, but not a message that this side knows: an unknown name, a
+    /// missing field, a field of another type or range.
+    #[error("not a message: {0}")]
+    Message(String),
+    /// The payload is not what the message calls for. Offsets count from the start of the
+    /// payload.
+    #[error("malformed payload of the message `{message}`: {problem}")]
+    Payload {
+        /// The name of the message.
+        message: &'static str,
+        /// What is wrong with it.
+        problem: PayloadProblem,
+    },
+}
+
+/// What is wrong with a payload.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PayloadProblem {
+    /// A value is malformed, cut short or of the wrong type.
+    #[error("{0}")]
+    Value(#[from] ValueError),
+    /// There are bytes where there should be none.
+    #[error("expected {expected} values, found {surplus} more bytes")]
+    Surplus {
+        /// How many values the message calls for.
+        expected: u64,
+        /// How many bytes follow them.
+        surplus: usize,
+    },
+    /// There are no bytes where a value should be.
+    #[error("expected {expected} values, found {found}")]
+    Missing {
+        /// How many values the message calls for.
+        expected: u64,
+        /// How many there are.
+        found: u64,
+    },
+    /// A call has no items.
+    #[error("a call has at least 1 item, found 0")]
+    NoItems,
+}
+
+/// A message that can be sent as the envelope of a frame.
+pub trait Message: Serialize {}
+impl Message for FromWorker {}
+impl Message for FromMaster<'_> {}
+
+/// Why a message cannot be sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The frame would be larger than the protocol allows.
+    #[error(transparent)]
+    TooLarge(#[from] FrameTooLarge),
+    /// The envelope cannot be encoded.
+    #[error("cannot encode the envelope: {0}")]
+    Encode(#[from] rmp_serde::encode::Error),
+}
+
+/// Appends to `out` one frame with `message` as its envelope and `payload` behind it, which is
+/// zero or more encoded values. On an error `out` is as it was before.
+///
+/// # Errors
+/// [`SendError::TooLarge`] beyond [`MAX_FRAME`] bytes.
+pub fn append_frame(
+    out: &mut Vec<u8>,
+    message: &impl Message,
+    payload: &[u8],
+) -> Result<(), SendError> {
+    frame::append(out, MAX_FRAME, |out| {
+        rmp_serde::encode::write_named(out, message)?;
+        // Checked before the copy, so that an oversized payload costs nothing.
+        let size = payload.len().saturating_add(out.len());
+        if payload.len() > MAX_FRAME {
+            return Err(FrameTooLarge { size, limit: MAX_FRAME }.into());
+        }
+        out.extend_from_slice(payload);
+        Ok(())
+    })
+}
+
+/// Opens the body of a frame: the message, and the payload behind it.
+///
+/// The payload is not looked at; [`check_worker_payload`] and [`items`] do that.
+///
+/// # Errors
+/// [`EnvelopeError::Value`] and [`EnvelopeError::Message`].
+pub fn open<'a, M: Message + Deserialize<'a>>(
+    body: &'a [u8],
+) -> Result<(M, &'a [u8]), EnvelopeError> {
+    let (envelope, payload) = body.split_at(value::skip_envelope(body)?);
+    let message = rmp_serde::from_slice(envelope)
+        .map_err(|error| EnvelopeError::Message(error.to_string()))?;
+    Ok((message, payload))
+}
+
+/// Checks that the payload of a message from a worker has the shape that the message calls for.
+/// The value of a result is not walked over: whoever decodes it finds out.
+///
+/// # Errors
+/// [`EnvelopeError::Payload`].
+pub fn check_worker_payload(message: &FromWorker, payload: &[u8]) -> Result<(), EnvelopeError> {
+    let (name, check) = match message {
+        FromWorker::Result { .. } => {
+            let missing = PayloadProblem::Missing { expected: 1, found: 0 };
+            ("result", if payload.is_empty() { Err(missing) } else { Ok(()) })
+        }
+        FromWorker::Error { .. } => ("error", check_opaque(payload)),
+        FromWorker::InitializerFailed(_) => ("initializer_failed", check_opaque(payload)),
+        FromWorker::Hello(_) => ("hello", check_end(payload, 0)),
+        FromWorker::Ready {} => ("ready", check_end(payload, 0)),
+    };
+    check.map_err(|problem| EnvelopeError::Payload { message: name, problem })
+}
+
+/// One item of a call: its arguments, still encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Item<'a> {
+    /// An array of positional arguments.
+    pub positional: &'a [u8],
+    /// A map of keyword arguments, if the call has them.
+    pub keywords: Option<&'a [u8]>,
+}
+
+/// The items of the payload of a call, in order; the payload holds them and nothing else.
+///
+/// # Errors
+/// [`EnvelopeError::Payload`] if there are no items, too few or too many values, or values of
+/// another type.
+pub fn items<'a>(call: &Call<'_>, payload: &'a [u8]) -> Result<Vec<Item<'a>>, EnvelopeError> {
+    let split = if call.items == 0 {
+        Err(PayloadProblem::NoItems)
+    } else {
+        split_items(u64::from(call.items), call.keywords, payload)
+    };
+    split.map_err(|problem| EnvelopeError::Payload { message: "call", problem })
+}
+
+/// The arguments of the initializer in the payload of a welcome; `None` without one.
+///
+/// # Errors
+/// [`EnvelopeError::Payload`] if the payload is not one item, or not empty without initializer.
+pub fn initializer_item<'a>(
+    welcome: &crate::message::Welcome,
+    payload: &'a [u8],
+) -> Result<Option<Item<'a>>, EnvelopeError> {
+    let split = match welcome.initializer {
+        Some(_) => split_items(1, welcome.keywords, payload).map(|items| items.first().copied()),
+        None => check_end(payload, 0).map(|()| None),
+    };
+    split.map_err(|problem| EnvelopeError::Payload { message: "welcome", problem })
+}
+
+fn split_items(
+    count: u64,
+    keywords: bool,
+    payload: &[u8],
+) -> Result<Vec<Item<'_>>, PayloadProblem> {
+    let expected = if keywords { count * 2 } else { count };
+    let mut rest = Values { payload, offset: 0, expected, found: 0 };
+    // No more items than bytes: a claimed count allocates nothing by itself.
+    let mut items = Vec::with_capacity(payload.len().min(usize::try_from(count).unwrap_or(0)));
+    for _ in 0..count {
+        let positional = rest.next(Kind::Array, "an array of positional arguments")?;
+        let keywords = match keywords {
+            true => Some(rest.next(Kind::Map, "a map of keyword arguments")?),
+            false => None,
+        };
+        items.push(Item { positional, keywords });
+    }
+    check_end(&payload[rest.offset..], expected)?;
+    Ok(items)
+}
+
+struct Values<'a> {
+    payload: &'a [u8],
+    offset: usize,
+    expected: u64,
+    found: u64,
+}
+
+impl<'a> Values<'a> {
+    fn next(&mut self, kind: Kind, expected: &'static str) -> Result<&'a [u8], PayloadProblem> {
+        let rest = &self.payload[self.offset..];
+        let Some(&first) = rest.first() else {
+            return Err(PayloadProblem::Missing { expected: self.expected, found: self.found });
+        };
+        let found = Kind::of(first);
+        if found != kind {
+            let offset = self.offset;
+            return Err(ValueError::Unexpected { offset, expected, found: found.name() }.into());
+        }
+        let length = value::skip(rest).map_err(|error| error.moved_by(self.offset))?;
+        self.offset += length;
+        self.found += 1;
+        Ok(&rest[..length])
+    }
+}
+
+fn check_opaque(payload: &[u8]) -> Result<(), PayloadProblem> {
+    let Some(&first) = payload.first() else { return Ok(()) };
+    let found = Kind::of(first);
+    if found != Kind::Binary {
+        let expected = "nothing or binary data";
+        return Err(ValueError::Unexpected { offset: 0, expected, found: found.name() }.into());
+    }
+    check_end(&payload[value::skip(payload)?..], 1)
+}
+
+const fn check_end(rest: &[u8], expected: u64) -> Result<(), PayloadProblem> {
+    match rest.len() {
+        0 => Ok(()),
+        surplus => Err(PayloadProblem::Surplus { expected, surplus }),
+    }
+}

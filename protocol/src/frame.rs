@@ -1,0 +1,220 @@
+//! Frames: an unsigned 32-bit big-endian length, then a body of so many bytes.
+//!
+//! [`Decoder`] cuts a stream into bodies, in whatever pieces the stream arrives. It holds no
+//! socket: the owner reads into [`Decoder::spare`] and says how much came with
+//! [`Decoder::commit`]. Memory grows with the bytes that have arrived, never with a length that
+//! was only claimed.
+
+use crate::limits::{LENGTH_BYTES, MAX_FRAME_BEFORE_WELCOME};
+
+/// Bytes of room that an empty decoder offers to one read: 64 KiB, the size at which one more
+/// byte a read no longer makes a socket faster.
+const READ_SIZE: usize = 64 << 10;
+
+/// A buffer larger than this, in bytes, is given back as soon as it is empty: 1 MiB, so that one
+/// large frame does not stay with an idle connection for ever.
+const KEPT_CAPACITY: usize = 1 << 20;
+
+/// Why a stream of frames cannot be read any further. The connection is of no more use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// The length claims more than the limit in force. Nothing was allocated for it.
+    #[error("a frame claims {claimed} bytes, the limit is {limit}")]
+    TooLarge {
+        /// The length that the frame claims, in bytes.
+        claimed: usize,
+        /// The limit in force, in bytes.
+        limit: usize,
+    },
+    /// The length is 0. A body holds at least an envelope.
+    #[error("a frame claims 0 bytes, an envelope needs at least 1")]
+    Empty,
+    /// The stream ended inside a frame.
+    #[error("the stream ended inside a frame: {arrived} of {expected} bytes came")]
+    EndInsideFrame {
+        /// Bytes of the frame that arrived, its length field included.
+        arrived: usize,
+        /// Bytes of the whole frame, its length field included; of the length field alone while
+        /// that is not complete.
+        expected: usize,
+    },
+}
+
+/// Cuts a stream of bytes into the bodies of frames.
+///
+/// ```
+/// use protocol::frame::Decoder;
+///
+/// let mut decoder = Decoder::new();
+/// for byte in [0, 0, 0, 2, 0x81, 0xc0] {
+///     decoder.push(&[byte]);
+/// }
+/// assert_eq!(decoder.next_frame()?, Some(&[0x81, 0xc0][..]));
+/// assert_eq!(decoder.next_frame()?, None);
+/// decoder.finish()?;
+/// # Ok::<(), protocol::frame::FrameError>(())
+/// ```
+#[derive(Debug)]
+pub struct Decoder {
+    /// `filled` bytes have arrived, of which those before `consumed` were handed out.
+    buffer: Vec<u8>,
+    consumed: usize,
+    filled: usize,
+    limit: usize,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Decoder {
+    /// A decoder for the start of a connection: its limit is
+    /// [`MAX_FRAME_BEFORE_WELCOME`].
+    pub const fn new() -> Self {
+        Self { buffer: Vec::new(), consumed: 0, filled: 0, limit: MAX_FRAME_BEFORE_WELCOME }
+    }
+
+    /// Sets the largest body to accept from now on, in bytes.
+    pub const fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// Appends bytes that have arrived.
+    pub fn push(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let spare = self.spare();
+            let count = spare.len().min(bytes.len());
+            spare[..count].copy_from_slice(&bytes[..count]);
+            self.commit(count);
+            bytes = &bytes[count..];
+        }
+    }
+
+    /// Room to read into, never empty. What was read counts once it is committed.
+    pub fn spare(&mut self) -> &mut [u8] {
+        self.make_room();
+        &mut self.buffer[self.filled..]
+    }
+
+    /// Says that the first `count` bytes of [`Self::spare`] have been filled. A count beyond
+    /// that room is taken as the whole of it.
+    pub fn commit(&mut self, count: usize) {
+        self.filled = self.buffer.len().min(self.filled.saturating_add(count));
+    }
+
+    /// The body of the next complete frame, or `None` while there is none.
+    ///
+    /// # Errors
+    /// [`FrameError::TooLarge`] or [`FrameError::Empty`], again at each further call.
+    pub fn next_frame(&mut self) -> Result<Option<&[u8]>, FrameError> {
+        let Some(body) = self.pending_body()? else { return Ok(None) };
+        let start = self.consumed + LENGTH_BYTES;
+        if self.filled - start < body {
+            return Ok(None);
+        }
+        self.consumed = start + body;
+        Ok(Some(&self.buffer[start..start + body]))
+    }
+
+    /// Bytes that have arrived and were not yet handed out.
+    pub const fn buffered(&self) -> usize {
+        self.filled - self.consumed
+    }
+
+    /// To be called at the end of the stream, when [`Self::next_frame`] has nothing left.
+    ///
+    /// # Errors
+    /// [`FrameError::EndInsideFrame`] if the stream ended in the middle of a frame, or the error
+    /// of the frame itself.
+    pub fn finish(&self) -> Result<(), FrameError> {
+        let arrived = self.buffered();
+        if arrived == 0 {
+            return Ok(());
+        }
+        let expected = LENGTH_BYTES + self.pending_body()?.unwrap_or(0);
+        Err(FrameError::EndInsideFrame { arrived, expected })
+    }
+
+    /// The length of the frame that begins at `consumed`, once its length field is complete.
+    fn pending_body(&self) -> Result<Option<usize>, FrameError> {
+        let Some(length) = self.buffer[self.consumed..self.filled].first_chunk::<LENGTH_BYTES>()
+        else {
+            return Ok(None);
+        };
+        let claimed = u32::from_be_bytes(*length) as usize;
+        match claimed {
+            0 => Err(FrameError::Empty),
+            _ if claimed > self.limit => Err(FrameError::TooLarge { claimed, limit: self.limit }),
+            _ => Ok(Some(claimed)),
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.consumed == self.filled {
+            self.consumed = 0;
+            self.filled = 0;
+            if self.buffer.len() > KEPT_CAPACITY {
+                self.buffer = Vec::new();
+            }
+        }
+        let buffered = self.buffered();
+        let claimed = self.pending_body().ok().flatten().unwrap_or(0);
+        let whole = LENGTH_BYTES.saturating_add(claimed).saturating_sub(buffered);
+        // Doubling keeps the cost of growing linear; what has not arrived is never allocated
+        // beyond as much again as has.
+        let wanted = whole.min(buffered.max(READ_SIZE)).max(1);
+        if self.consumed > 0 && self.buffer.len() - self.filled < wanted {
+            self.buffer.copy_within(self.consumed..self.filled, 0);
+            self.filled = buffered;
+            self.consumed = 0;
+        }
+        if self.buffer.len() - self.filled < wanted {
+            self.buffer.resize(self.filled + wanted.max(READ_SIZE), 0);
+        }
+    }
+}
+
+/// A body that is larger than a frame may be. Nothing was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a message of {size} bytes is larger than the {limit} bytes that a frame may have")]
+pub struct FrameTooLarge {
+    /// The size of the body, in bytes.
+    pub size: usize,
+    /// The limit, in bytes.
+    pub limit: usize,
+}
+
+/// Appends one frame to `out`, its body being what `write_body` appends. On an error `out` is
+/// as it was before.
+///
+/// # Errors
+/// Those of `write_body`, and [`FrameTooLarge`] if the body exceeds `limit` bytes.
+pub fn append<E: From<FrameTooLarge>>(
+    out: &mut Vec<u8>,
+    limit: usize,
+    write_body: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    let start = out.len();
+    out.extend_from_slice(&[0; LENGTH_BYTES]);
+    let body = start + LENGTH_BYTES;
+    let written = write_body(out).and_then(|()| {
+        let size = out.len() - body;
+        match u32::try_from(size) {
+            Ok(length) if size <= limit => Ok(length),
+            _ => Err(FrameTooLarge { size, limit }.into()),
+        }
+    });
+    match written {
+        Ok(length) => {
+            out[start..body].copy_from_slice(&length.to_be_bytes());
+            Ok(())
+        }
+        Err(error) => {
+            out.truncate(start);
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Every limit of the protocol, each with its reason.
+
+/// The version of the protocol that this crate speaks. It has nothing to do with the version of
+/// any crate, and grows only when a message changes its meaning.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Bytes of the length that stands before each frame.
+pub const LENGTH_BYTES: usize = 4;
+
+/// The largest body of a frame, in bytes, once the welcome has been sent: 1 GiB. It leaves room
+/// for the largest payloads that make sense over a socket and keeps a claimed length far from
+/// the 4 GiB that four bytes could claim.
+pub const MAX_FRAME: usize = 1 << 30;
+
+/// The largest body of a frame, in bytes, before the welcome: 64 KiB. Until then the other side
+/// is a stranger, and a hello with several hundred functions still fits.
+pub const MAX_FRAME_BEFORE_WELCOME: usize = 64 << 10;
+
+/// How deep an envelope may nest. The messages of version 1 need 4; the rest is room for fields
+/// of later versions, and little enough that no reader runs out of stack.
+pub const MAX_ENVELOPE_DEPTH: usize = 16;
+
+/// How deep a payload value may nest before [`crate::value::skip`] gives up. Payloads are only
+/// walked over, never recursed into, so this protects the decoders of the two ends.
+pub const MAX_PAYLOAD_DEPTH: usize = 512;

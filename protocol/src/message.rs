@@ -1,0 +1,179 @@
+//! What the two sides say: one enum for each direction.
+//!
+//! On the wire a message is a map with one entry: the name of the message, and a map of its
+//! fields. Fields that are absent have their default, fields that are unknown are ignored.
+//! Payload values follow the envelope in the same frame; they are not part of these types.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+/// What a worker says to its master.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromWorker {
+    /// The first message of a connection, sent at once, unasked. Its encoding never changes.
+    /// The master answers with [`FromMaster::Welcome`] or [`FromMaster::Reject`]. No payload.
+    Hello(Hello),
+    /// Answers [`FromMaster::Welcome`] once the initializer, if any, has succeeded. From here on
+    /// calls may come. No payload.
+    Ready {},
+    /// Answers [`FromMaster::Welcome`] when the initializer failed; then the worker leaves. The
+    /// payload is empty, or one `bin` that another party of the same language understands.
+    InitializerFailed(Failure),
+    /// The value of one item of a call. The payload is that one value.
+    Result {
+        /// The id of the call.
+        id: u64,
+        /// Which item of the call, counted from 0.
+        item: u32,
+    },
+    /// One item of a call failed. The payload is empty, or one `bin` that another party of the
+    /// same language understands.
+    Error {
+        /// The id of the call.
+        id: u64,
+        /// Which item of the call, counted from 0.
+        item: u32,
+        /// What went wrong.
+        failure: Failure,
+    },
+}
+
+/// What a master says to a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromMaster<'a> {
+    /// Accepts a worker. If an initializer is named its arguments are the payload, one item.
+    /// The worker answers with [`FromWorker::Ready`] or [`FromWorker::InitializerFailed`].
+    Welcome(Welcome),
+    /// Refuses a worker, which then leaves. No payload.
+    Reject {
+        /// Why, for people.
+        reason: String,
+    },
+    /// Runs a function on each of `items` items. The payload is the items, one after another.
+    /// The worker answers each, in order, before it begins the next.
+    #[serde(borrow)]
+    Call(Call<'a>),
+    /// The last message: the worker finishes what came before, then exits with status 0. No
+    /// payload.
+    Drain {},
+}
+
+/// A worker introduces itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The token from the environment of the worker.
+    pub token: String,
+    /// The oldest version of the protocol that the worker speaks.
+    pub oldest: u32,
+    /// The newest version of the protocol that the worker speaks.
+    pub newest: u32,
+    /// Optional features that the worker knows. Version 1 defines none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
+    /// The name of the worker, for people.
+    #[serde(default)]
+    pub name: String,
+    /// The version of the worker, for people.
+    #[serde(default)]
+    pub version: String,
+    /// The functions that the worker can run, initializers among them.
+    #[serde(default)]
+    pub functions: Vec<FunctionDescription>,
+}
+
+/// A function that a worker can run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionDescription {
+    /// The name to call it by.
+    pub name: String,
+    /// Its parameters, for people, such as `(n, seconds?)`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub parameters: String,
+    /// A line of help.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub help: String,
+}
+
+/// A master accepts a worker.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The version of the protocol to speak from now on.
+    pub version: u32,
+    /// The features to use, a subset of those of the hello.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
+    /// The seat of the worker in its pool, counted from 0.
+    #[serde(default)]
+    pub slot: u32,
+    /// The name of the pool, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub pool: String,
+    /// The function to run before anything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initializer: Option<String>,
+    /// The item in the payload is a list and a map rather than a list alone.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub keywords: bool,
+}
+
+/// One function, one or more items.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call<'a> {
+    /// Chosen by the master, never used twice on a connection.
+    pub id: u64,
+    /// The name of a function that the hello announced.
+    #[serde(borrow)]
+    pub function: Cow<'a, str>,
+    /// How many items the payload holds, at least 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub items: u32,
+    /// Each item is a list and a map of keyword arguments, rather than a list alone.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub keywords: bool,
+    /// The worker exits after this call: with status 0, or with 1 if any item failed.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub last: bool,
+}
+
+/// What went wrong in a function, in words.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// A short name of the kind of error, such as `ValueError`; see [`kind`].
+    #[serde(default)]
+    pub kind: String,
+    /// What happened, for people.
+    #[serde(default)]
+    pub message: String,
+    /// Where it happened, for people, in whatever form the language of the worker has.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub traceback: String,
+}
+
+/// The kinds of error that the protocol itself defines.
+pub mod kind {
+    /// The worker has no function of that name.
+    pub const UNKNOWN_FUNCTION: &str = "UnknownFunction";
+    /// The number or the types of the arguments do not fit the function.
+    pub const INVALID_ARGUMENTS: &str = "InvalidArguments";
+    /// The result cannot be encoded, or does not fit a frame.
+    pub const INVALID_RESULT: &str = "InvalidResult";
+    /// The function panicked, or whatever comes nearest in the language of the worker.
+    pub const PANIC: &str = "Panic";
+}
+
+const fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+const fn is_one(items: &u32) -> bool {
+    *items == 1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
