@@ -90,21 +90,31 @@ pub fn append_frame(
     message: &impl Message,
     payload: &[u8],
 ) -> Result<(), SendError> {
-    frame::append(out, MAX_FRAME, |out| {
-        rmp_serde::encode::write_named(out, message)?;
-        // Checked before the copy, so that an oversized payload costs nothing.
-        let size = payload.len().saturating_add(out.len());
-        if payload.len() > MAX_FRAME {
-            return Err(FrameTooLarge { size, limit: MAX_FRAME }.into());
-        }
-        out.extend_from_slice(payload);
-        Ok(())
+    append_head(out, message, payload.len())?;
+    out.extend_from_slice(payload);
+    Ok(())
+}
+
+/// Appends to `out` the start of a frame: its length and its envelope. The caller sends the
+/// payload of `payload_size` bytes behind it, from wherever it lies. On an error `out` is as it
+/// was before.
+///
+/// # Errors
+/// As for [`append_frame`].
+pub fn append_head(
+    out: &mut Vec<u8>,
+    message: &impl Message,
+    payload_size: usize,
+) -> Result<(), SendError> {
+    frame::append_head(out, MAX_FRAME, payload_size, |out| {
+        rmp_serde::encode::write_named(out, message).map_err(SendError::from)
     })
 }
 
 /// Opens the body of a frame: the message, and the payload behind it.
 ///
-/// The payload is not looked at; [`check_worker_payload`] and [`items`] do that.
+/// The payload is not looked at: [`check_worker_payload`] and [`check_master_payload`] do that,
+/// and [`items`] and [`initializer_item`] while they cut it up.
 ///
 /// # Errors
 /// [`EnvelopeError::Value`] and [`EnvelopeError::Message`].
@@ -112,9 +122,20 @@ pub fn open<'a, M: Message + Deserialize<'a>>(
     body: &'a [u8],
 ) -> Result<(M, &'a [u8]), EnvelopeError> {
     let (envelope, payload) = body.split_at(value::skip_envelope(body)?);
-    let message = rmp_serde::from_slice(envelope)
-        .map_err(|error| EnvelopeError::Message(error.to_string()))?;
+    let message =
+        rmp_serde::from_slice(envelope).map_err(|error| EnvelopeError::Message(words(&error)))?;
     Ok((message, payload))
+}
+
+/// The error in words for people, where rmp-serde has only the name of a marker.
+fn words(error: &rmp_serde::decode::Error) -> String {
+    match error {
+        rmp_serde::decode::Error::TypeMismatch(marker) => {
+            let found = Kind::of(marker.to_u8()).name();
+            format!("{found} stands where a field has another type")
+        }
+        other => other.to_string(),
+    }
 }
 
 /// Checks that the payload of a message from a worker has the shape that the message calls for.
@@ -132,6 +153,21 @@ pub fn check_worker_payload(message: &FromWorker, payload: &[u8]) -> Result<(), 
         FromWorker::InitializerFailed(_) => ("initializer_failed", check_opaque(payload)),
         FromWorker::Hello(_) => ("hello", check_end(payload, 0)),
         FromWorker::Ready {} => ("ready", check_end(payload, 0)),
+    };
+    check.map_err(|problem| EnvelopeError::Payload { message: name, problem })
+}
+
+/// Checks that the payload of a message from a master has the shape that the message calls for.
+/// For a call and a welcome that is what [`items`] and [`initializer_item`] check too.
+///
+/// # Errors
+/// [`EnvelopeError::Payload`].
+pub fn check_master_payload(message: &FromMaster<'_>, payload: &[u8]) -> Result<(), EnvelopeError> {
+    let (name, check) = match message {
+        FromMaster::Welcome(welcome) => return initializer_item(welcome, payload).map(|_| ()),
+        FromMaster::Call(call) => return items(call, payload).map(|_| ()),
+        FromMaster::Reject { .. } => ("reject", check_end(payload, 0)),
+        FromMaster::Drain {} => ("drain", check_end(payload, 0)),
     };
     check.map_err(|problem| EnvelopeError::Payload { message: name, problem })
 }
@@ -174,6 +210,9 @@ pub fn initializer_item<'a>(
     split.map_err(|problem| EnvelopeError::Payload { message: "welcome", problem })
 }
 
+/// Items to make room for before any of them was seen.
+const ITEMS_AT_ONCE: usize = 1024;
+
 fn split_items(
     count: u64,
     keywords: bool,
@@ -181,8 +220,8 @@ fn split_items(
 ) -> Result<Vec<Item<'_>>, PayloadProblem> {
     let expected = if keywords { count * 2 } else { count };
     let mut rest = Values { payload, offset: 0, expected, found: 0 };
-    // No more items than bytes: a claimed count allocates nothing by itself.
-    let mut items = Vec::with_capacity(payload.len().min(usize::try_from(count).unwrap_or(0)));
+    // A claimed count allocates next to nothing by itself; the items that are there do.
+    let mut items = Vec::with_capacity(usize::try_from(count).unwrap_or(0).min(ITEMS_AT_ONCE));
     for _ in 0..count {
         let positional = rest.next(Kind::Array, "an array of positional arguments")?;
         let keywords = match keywords {

@@ -163,16 +163,17 @@ impl Decoder {
         let buffered = self.buffered();
         let claimed = self.pending_body().ok().flatten().unwrap_or(0);
         let whole = LENGTH_BYTES.saturating_add(claimed).saturating_sub(buffered);
-        // Doubling keeps the cost of growing linear; what has not arrived is never allocated
-        // beyond as much again as has.
-        let wanted = whole.min(buffered.max(READ_SIZE)).max(1);
+        let wanted = whole.clamp(1, READ_SIZE);
         if self.consumed > 0 && self.buffer.len() - self.filled < wanted {
             self.buffer.copy_within(self.consumed..self.filled, 0);
             self.filled = buffered;
             self.consumed = 0;
         }
         if self.buffer.len() - self.filled < wanted {
-            self.buffer.resize(self.filled + wanted.max(READ_SIZE), 0);
+            // Doubling keeps the cost of growing linear; what has not arrived is never allocated
+            // beyond as much again as has.
+            let room = whole.min(buffered).max(READ_SIZE);
+            self.buffer.resize(self.filled + room, 0);
         }
     }
 }
@@ -187,21 +188,23 @@ pub struct FrameTooLarge {
     pub limit: usize,
 }
 
-/// Appends one frame to `out`, its body being what `write_body` appends. On an error `out` is
-/// as it was before.
+/// Appends to `out` the start of a frame: its length, and the part of its body that
+/// `write_envelope` appends. `payload_size` more bytes are to follow. On an error `out` is as it
+/// was before.
 ///
 /// # Errors
-/// Those of `write_body`, and [`FrameTooLarge`] if the body exceeds `limit` bytes.
-pub fn append<E: From<FrameTooLarge>>(
+/// Those of `write_envelope`, and [`FrameTooLarge`] if the body would exceed `limit` bytes.
+pub fn append_head<E: From<FrameTooLarge>>(
     out: &mut Vec<u8>,
     limit: usize,
-    write_body: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    payload_size: usize,
+    write_envelope: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
 ) -> Result<(), E> {
     let start = out.len();
     out.extend_from_slice(&[0; LENGTH_BYTES]);
     let body = start + LENGTH_BYTES;
-    let written = write_body(out).and_then(|()| {
-        let size = out.len() - body;
+    let written = write_envelope(out).and_then(|()| {
+        let size = (out.len() - body).saturating_add(payload_size);
         match u32::try_from(size) {
             Ok(length) if size <= limit => Ok(length),
             _ => Err(FrameTooLarge { size, limit }.into()),

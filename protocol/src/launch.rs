@@ -11,11 +11,11 @@ pub const TOKEN_VARIABLE: &str = "WORKER_TOKEN";
 /// Exit status of a worker that left because it was asked to, or because its master was gone.
 pub const EXIT_NORMAL: u8 = 0;
 
-/// Exit status after a call marked `last` whose function failed.
+/// Exit status after a call marked `last` of which an item failed, and after a failed initializer.
 pub const EXIT_CALL_FAILED: u8 = 1;
 
 /// Exit status of a program that is a worker, but was started by hand, with no master.
 pub const EXIT_USAGE: u8 = 2;
 
-/// Exit status of a worker that gave up because its master broke the protocol.
+/// Exit status of a worker that gave up because its master rejected it or broke the protocol.
 pub const EXIT_PROTOCOL: u8 = 76;

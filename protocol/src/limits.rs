@@ -7,13 +7,15 @@ pub const PROTOCOL_VERSION: u32 = 1;
 /// Bytes of the length that stands before each frame.
 pub const LENGTH_BYTES: usize = 4;
 
-/// The largest body of a frame, in bytes, once the welcome has been sent: 1 GiB. It leaves room
-/// for the largest payloads that make sense over a socket and keeps a claimed length far from
+/// The largest body of a frame, in bytes, from the welcome on, itself included: 1 GiB. It leaves
+/// room for the largest payloads that make sense over a socket and keeps a claimed length far from
 /// the 4 GiB that four bytes could claim.
 pub const MAX_FRAME: usize = 1 << 30;
 
-/// The largest body of a frame, in bytes, before the welcome: 64 KiB. Until then the other side
-/// is a stranger, and a hello with several hundred functions still fits.
+/// The largest body of a frame, in bytes, before the welcome: 64 KiB. It bounds the hello, which
+/// comes from a stranger, and still has room for several hundred functions. The welcome itself
+/// may be larger, since it carries the arguments of the initializer: a worker, which knows its
+/// master, raises its limit before it reads the answer to its hello.
 pub const MAX_FRAME_BEFORE_WELCOME: usize = 64 << 10;
 
 /// How deep an envelope may nest. The messages of version 1 need 4; the rest is room for fields

@@ -4,9 +4,12 @@
 //! fields. Fields that are absent have their default, fields that are unknown are ignored.
 //! Payload values follow the envelope in the same frame; they are not part of these types.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 
 /// What a worker says to its master.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +39,7 @@ pub enum FromWorker {
         /// Which item of the call, counted from 0.
         item: u32,
         /// What went wrong.
+        #[serde(deserialize_with = "from_map")]
         failure: Failure,
     },
 }
@@ -62,7 +66,7 @@ pub enum FromMaster<'a> {
 }
 
 /// A worker introduces itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// The token from the environment of the worker.
     pub token: String,
@@ -80,8 +84,23 @@ pub struct Hello {
     #[serde(default)]
     pub version: String,
     /// The functions that the worker can run, initializers among them.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "each_from_map")]
     pub functions: Vec<FunctionDescription>,
+}
+
+/// Leaves the token out, so that it never gets into a log.
+impl fmt::Debug for Hello {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { token: _, oldest, newest, features, name, version, functions } = self;
+        f.debug_struct("Hello")
+            .field("oldest", oldest)
+            .field("newest", newest)
+            .field("features", features)
+            .field("name", name)
+            .field("version", version)
+            .field("functions", functions)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A function that a worker can run.
@@ -162,6 +181,48 @@ pub mod kind {
     pub const INVALID_RESULT: &str = "InvalidResult";
     /// The function panicked, or whatever comes nearest in the language of the worker.
     pub const PANIC: &str = "Panic";
+}
+
+/// Reads a struct from a map of its fields and from nothing else: what serde derives would take
+/// an array of the fields as well.
+fn from_map<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    FieldsOf::deserialize(deserializer).map(|FieldsOf(value)| value)
+}
+
+/// As [`from_map`], for each element of an array.
+fn each_from_map<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let elements = Vec::deserialize(deserializer)?;
+    Ok(elements.into_iter().map(|FieldsOf(value)| value).collect())
+}
+
+struct FieldsOf<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for FieldsOf<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor(PhantomData))
+    }
+}
+
+struct FieldsVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for FieldsVisitor<T> {
+    type Value = FieldsOf<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a map of fields")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(FieldsOf)
+    }
 }
 
 const fn one() -> u32 {

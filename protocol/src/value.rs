@@ -244,10 +244,10 @@ impl Walk<'_> {
             };
             let start = self.offset;
             let (kind, children) = self.head(place, &check)?;
+            if matches!(kind, Kind::Array | Kind::Map) && open.len() == self.max_depth {
+                return Err(ValueError::TooDeep { offset: start, limit: self.max_depth });
+            }
             if children > 0 {
-                if open.len() == self.max_depth {
-                    return Err(ValueError::TooDeep { offset: start, limit: self.max_depth });
-                }
                 open.push(Open { left: children, map: kind == Kind::Map });
             }
             while open.last().is_some_and(|container| container.left == 0) {
