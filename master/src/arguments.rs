@@ -1,0 +1,210 @@
+//! Arguments and results on their way between Rust types and MessagePack.
+
+use protocol::{limits::MAX_FRAME, value};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{batch::Items, error::Error};
+
+/// Room that is left in a frame beside the arguments of an item, in bytes: 64 KiB, more than any
+/// envelope needs.
+const ENVELOPE_ROOM: usize = 64 << 10;
+
+/// The largest encoded arguments of one task, in bytes: a little less than 1 GiB.
+pub const MAX_ARGUMENTS: usize = MAX_FRAME - ENVELOPE_ROOM;
+
+/// The arguments of one call: a list, and perhaps a map of keyword arguments.
+///
+/// Every method that takes arguments also takes a tuple: `(5,)`, `("a", 2.5)`, `()`.
+///
+/// ```
+/// use master::Arguments;
+/// use std::collections::BTreeMap;
+///
+/// let arguments = Arguments::new((5,))?.keywords(BTreeMap::from([("seconds", 0.5)]))?;
+/// # let _ = arguments;
+/// # Ok::<(), master::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arguments {
+    positional: Vec<u8>,
+    keywords: Option<Vec<u8>>,
+}
+
+impl Arguments {
+    /// Positional arguments: a tuple, an array, a `Vec`, or `()` for none.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] if they cannot be encoded, or are no sequence.
+    pub fn new(positional: impl Serialize) -> Result<Self, Error> {
+        let mut bytes = Vec::new();
+        append_sequence(&mut bytes, &positional)?;
+        Ok(Self { positional: bytes, keywords: None })
+    }
+
+    /// Adds keyword arguments: a struct, or a map with strings as keys.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] if they cannot be encoded, or are no map.
+    pub fn keywords(mut self, keywords: impl Serialize) -> Result<Self, Error> {
+        let bytes = encode(&keywords)?;
+        expect_kind(&bytes, value::Kind::Map, "keyword arguments are a struct or a map")?;
+        self.keywords = Some(bytes);
+        Ok(self)
+    }
+
+    /// Arguments that are MessagePack already: an array, and perhaps a map.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] if the bytes are not one array, or one map.
+    pub fn from_encoded(positional: Vec<u8>, keywords: Option<Vec<u8>>) -> Result<Self, Error> {
+        let whole = |bytes: &[u8], kind, problem: &str| {
+            expect_kind(bytes, kind, problem)?;
+            match value::skip(bytes) {
+                Ok(length) if length == bytes.len() => Ok(()),
+                Ok(_) => Err(Error::Encode(format!("{problem}, with nothing behind it"))),
+                Err(error) => Err(Error::Encode(error.to_string())),
+            }
+        };
+        whole(&positional, value::Kind::Array, "positional arguments are one array")?;
+        if let Some(keywords) = &keywords {
+            whole(keywords, value::Kind::Map, "keyword arguments are one map")?;
+        }
+        Ok(Self { positional, keywords })
+    }
+
+    /// The encoded item of a call.
+    pub(crate) fn into_item(self) -> (Vec<u8>, bool) {
+        let Self { mut positional, keywords } = self;
+        let has_keywords = keywords.is_some();
+        positional.extend(keywords.unwrap_or_default());
+        (positional, has_keywords)
+    }
+
+    pub(crate) fn into_items(self) -> Result<Items, Error> {
+        let (bytes, keywords) = self.into_item();
+        check_size(bytes.len())?;
+        Ok(Items { ends: vec![bytes.len()], bytes, keywords })
+    }
+}
+
+/// What can stand where a call takes its arguments: [`Arguments`], or anything that encodes as
+/// a sequence.
+pub trait IntoArguments {
+    /// Encodes the arguments.
+    ///
+    /// # Errors
+    /// [`Error::Encode`].
+    fn into_arguments(self) -> Result<Arguments, Error>;
+}
+
+impl IntoArguments for Arguments {
+    fn into_arguments(self) -> Result<Arguments, Error> {
+        Ok(self)
+    }
+}
+
+impl<T: Serialize> IntoArguments for T {
+    fn into_arguments(self) -> Result<Arguments, Error> {
+        Arguments::new(self)
+    }
+}
+
+/// A result as the MessagePack value that the worker sent, for callers that do not know its
+/// type.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Encoded(pub Vec<u8>);
+
+/// What a result can be taken as: any type that can be deserialized and owns its data, or
+/// [`Encoded`].
+pub trait FromResult: Sized {
+    /// Decodes the one MessagePack value of a result.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] if the value is of another type, or malformed.
+    fn from_result(value: &[u8]) -> Result<Self, Error>;
+}
+
+impl FromResult for Encoded {
+    fn from_result(value: &[u8]) -> Result<Self, Error> {
+        Ok(Self(value.to_vec()))
+    }
+}
+
+impl<T: DeserializeOwned> FromResult for T {
+    fn from_result(value: &[u8]) -> Result<Self, Error> {
+        let mut deserializer = rmp_serde::Deserializer::from_read_ref(value);
+        let result = T::deserialize(&mut deserializer);
+        result.map_err(|error| Error::Decode(error.to_string()))
+    }
+}
+
+pub(crate) fn check_size(size: usize) -> Result<(), Error> {
+    if size <= MAX_ARGUMENTS {
+        return Ok(());
+    }
+    Err(Error::Encode(format!("{size} bytes are more than a task may have, {MAX_ARGUMENTS}")))
+}
+
+/// Items of one positional argument each.
+pub(crate) fn single_arguments<A: Serialize>(
+    arguments: impl IntoIterator<Item = A>,
+) -> Result<Items, Error> {
+    collect(arguments, |bytes, argument| {
+        // An array of one element.
+        bytes.push(0x91);
+        append(bytes, argument)
+    })
+}
+
+/// Items whose elements are spread over the arguments.
+pub(crate) fn spread_arguments<A: Serialize>(
+    arguments: impl IntoIterator<Item = A>,
+) -> Result<Items, Error> {
+    collect(arguments, append_sequence)
+}
+
+fn collect<A>(
+    arguments: impl IntoIterator<Item = A>,
+    append: impl Fn(&mut Vec<u8>, &A) -> Result<(), Error>,
+) -> Result<Items, Error> {
+    let mut items = Items::default();
+    for argument in arguments {
+        let start = items.bytes.len();
+        append(&mut items.bytes, &argument)?;
+        check_size(items.bytes.len() - start)?;
+        items.ends.push(items.bytes.len());
+    }
+    Ok(items)
+}
+
+fn append_sequence<A: Serialize>(bytes: &mut Vec<u8>, arguments: &A) -> Result<(), Error> {
+    let start = bytes.len();
+    append(bytes, arguments)?;
+    let encoded = bytes.get(start..).unwrap_or_default();
+    // The unit type is the empty tuple, which serde encodes as nil.
+    if encoded == [0xc0] {
+        bytes.truncate(start);
+        bytes.push(0x90);
+        return Ok(());
+    }
+    expect_kind(encoded, value::Kind::Array, "arguments are a tuple or another sequence")
+}
+
+fn expect_kind(bytes: &[u8], kind: value::Kind, problem: &str) -> Result<(), Error> {
+    match bytes.first().map(|&byte| value::Kind::of(byte)) {
+        Some(found) if found == kind => Ok(()),
+        Some(found) => Err(Error::Encode(format!("{problem}, not {}", found.name()))),
+        None => Err(Error::Encode(format!("{problem}, not nothing"))),
+    }
+}
+
+fn append<A: Serialize>(bytes: &mut Vec<u8>, argument: &A) -> Result<(), Error> {
+    rmp_serde::encode::write_named(bytes, argument)
+        .map_err(|error| Error::Encode(error.to_string()))
+}
+
+fn encode<A: Serialize>(argument: &A) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    append(&mut bytes, argument)?;
+    Ok(bytes)
+}

@@ -1,0 +1,216 @@
+//! Strangers: connections that have not yet proven to be a worker.
+
+use std::{collections::BTreeMap, os::fd::RawFd, sync::Arc, time::Duration};
+
+use protocol::{
+    envelope,
+    limits::{MAX_FRAME, PROTOCOL_VERSION},
+    message::{FromMaster, FromWorker, Hello},
+};
+
+use super::{
+    connection::{Connection, Reading},
+    supervisor::{Breach, Source, Supervisor},
+};
+use crate::machine::{Event, Time, WorkerId};
+
+/// How many strangers may be connected at a time; beyond that the oldest is turned away. Far
+/// more than workers start at a time.
+const MAX_STRANGERS: usize = 256;
+
+/// How long a stranger may stay.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who has connected and not yet said who it is.
+#[derive(Default)]
+pub(super) struct Strangers {
+    connected: BTreeMap<u64, Stranger>,
+    next: u64,
+}
+
+struct Stranger {
+    connection: Connection,
+    pid: Option<u32>,
+    until: Time,
+}
+
+impl Strangers {
+    fn add(&mut self, time: Time, connection: Connection, pid: Option<u32>) -> (u64, RawFd) {
+        while self.connected.len() >= MAX_STRANGERS {
+            self.connected.pop_first();
+        }
+        let id = self.next;
+        self.next += 1;
+        let descriptor = connection.raw_fd();
+        self.connected.insert(id, Stranger { connection, pid, until: time + PATIENCE });
+        (id, descriptor)
+    }
+
+    /// When the next one has to go.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.connected.values().map(|stranger| stranger.until).min()
+    }
+
+    /// Turns away who has stayed for too long.
+    pub(super) fn expire(&mut self, time: Time) {
+        self.connected.retain(|_, stranger| stranger.until > time);
+    }
+
+    /// Drops the connections of a process that has ended.
+    pub(super) fn forget(&mut self, pid: u32) {
+        self.connected.retain(|_, stranger| stranger.pid != Some(pid));
+    }
+
+    /// Whether this process has connected and said nothing that makes it a worker.
+    pub(super) fn is_connected(&self, pid: u32) -> bool {
+        self.connected.values().any(|stranger| stranger.pid == Some(pid))
+    }
+}
+
+impl Supervisor {
+    /// Lets in whoever waits at the gate.
+    pub(super) fn admit(&mut self, time: Time) {
+        loop {
+            match self.gate.accept() {
+                Ok(None) => return,
+                Ok(Some(stranger)) => {
+                    let connection = Connection::new(stranger.stream);
+                    let (id, descriptor) = self.strangers.add(time, connection, stranger.pid);
+                    if let Err(error) = self.watch(descriptor, Source::Stranger(id)) {
+                        log::warn!("cannot watch a connection: {error}");
+                        self.strangers.connected.remove(&id);
+                    }
+                }
+                Err(error) => {
+                    log::warn!("cannot accept a connection: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Hears what a stranger has to say.
+    pub(super) fn hear(&mut self, time: Time, id: u64) {
+        let Some(mut stranger) = self.strangers.connected.remove(&id) else { return };
+        let reading = stranger.connection.read();
+        match hello(&mut stranger.connection) {
+            Ok(Some(hello)) => self.introduce(time, stranger, hello),
+            Ok(None) if reading == Reading::Drained => {
+                self.strangers.connected.insert(id, stranger);
+            }
+            Ok(None) => {
+                let end = stranger.connection.decoder.finish();
+                let why = end.map_err(Breach::Frame).err().map(|breach| breach.to_string());
+                self.turn_away(time, stranger, why);
+            }
+            Err(breach) => self.turn_away(time, stranger, Some(breach.to_string())),
+        }
+    }
+
+    /// Hears the connections of a process that has ended, which may have said hello at last.
+    pub(super) fn hear_last_words(&mut self, time: Time, worker: WorkerId) {
+        let Some(process) = self.processes.get(&worker) else { return };
+        let pid = Some(process.child.id());
+        self.admit(time);
+        let connected = &self.strangers.connected;
+        let ids: Vec<_> = connected
+            .iter()
+            .filter(|(_, stranger)| stranger.pid == pid)
+            .map(|(&id, _)| id)
+            .collect();
+        for id in ids {
+            self.hear(time, id);
+        }
+    }
+
+    fn introduce(&mut self, time: Time, mut stranger: Stranger, hello: Hello) {
+        let Some(worker) = self.gate.redeem(&hello.token) else {
+            let why = "introduced itself with a token that is not awaited";
+            return self.reject(time, stranger, None, why.to_owned());
+        };
+        let hello = Arc::new(hello);
+        self.shared.update(|status| status.hello = Some(Arc::clone(&hello)));
+        if !(hello.oldest..=hello.newest).contains(&PROTOCOL_VERSION) {
+            let Hello { oldest, newest, .. } = &*hello;
+            let why = format!(
+                "speaks versions {oldest} to {newest} of the protocol, this master speaks \
+                 version {PROTOCOL_VERSION}"
+            );
+            return self.reject(time, stranger, Some(worker), why);
+        }
+        log::info!("worker {worker:?} is {} {}", hello.name, hello.version);
+        // Registered anew under its name. It may have said more, and no event will tell.
+        let descriptor = stranger.connection.raw_fd();
+        self.unwatch(descriptor);
+        if let Err(error) = self.watch(descriptor, Source::Socket(worker)) {
+            return self.reject(
+                time,
+                stranger,
+                Some(worker),
+                format!("cannot be watched: {error}"),
+            );
+        }
+        stranger.connection.decoder.set_limit(MAX_FRAME);
+        let names = hello.functions.iter().map(|function| function.name.clone()).collect();
+        self.greet(time, worker, names, stranger.connection);
+    }
+
+    fn reject(
+        &mut self,
+        time: Time,
+        mut stranger: Stranger,
+        worker: Option<WorkerId>,
+        why: String,
+    ) {
+        let message = FromMaster::Reject { reason: why.clone() };
+        match stranger.connection.send(&message, &[]) {
+            Ok(()) => stranger.connection.flush(),
+            Err(error) => log::debug!("cannot tell a worker why it is rejected: {error}"),
+        }
+        match worker {
+            Some(worker) => self.judge(time, worker, why, true),
+            None => self.turn_away(time, stranger, Some(why)),
+        }
+    }
+
+    /// Closes a connection. If it is one of a worker that is starting, as far as can be told,
+    /// this is held against it.
+    fn turn_away(&mut self, time: Time, stranger: Stranger, why: Option<String>) {
+        self.unwatch(stranger.connection.raw_fd());
+        let Some(why) = why else { return };
+        let starting = self
+            .processes
+            .iter()
+            .find(|(_, process)| Some(process.child.id()) == stranger.pid)
+            .filter(|(_, process)| process.connection.is_none())
+            .map(|(&worker, _)| worker);
+        match starting {
+            Some(worker) => self.judge(time, worker, why, false),
+            None => log::warn!("turned away a connection of process {:?}: it {why}", stranger.pid),
+        }
+    }
+
+    fn judge(&mut self, time: Time, worker: WorkerId, why: String, for_good: bool) {
+        if let Some(process) = self.processes.get_mut(&worker) {
+            process.blame(|| why);
+        }
+        self.machine.handle(
+            time,
+            if for_good { Event::Unfit { worker } } else { Event::Misbehaved { worker } },
+        );
+    }
+}
+
+/// The hello of a stranger, once it is complete.
+fn hello(connection: &mut Connection) -> Result<Option<Hello>, Breach> {
+    let Some(frame) = connection.decoder.next_frame()? else { return Ok(None) };
+    let (message, payload) = envelope::open::<FromWorker>(frame)?;
+    envelope::check_worker_payload(&message, payload)?;
+    match message {
+        FromWorker::Hello(hello) => Ok(Some(hello)),
+        FromWorker::Ready {} => Err(Breach::OutOfPlace("ready")),
+        FromWorker::InitializerFailed(_) => Err(Breach::OutOfPlace("initializer_failed")),
+        FromWorker::Result { .. } => Err(Breach::OutOfPlace("result")),
+        FromWorker::Error { .. } => Err(Breach::OutOfPlace("error")),
+    }
+}

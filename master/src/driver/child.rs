@@ -1,0 +1,169 @@
+//! The process of a worker: starting it, watching for its end, signalling its group.
+//!
+//! This is the one module that starts processes. Unix-only, and its watch on the exit of a
+//! process (a pidfd) Linux-only.
+
+use std::{
+    io,
+    os::{
+        fd::{AsRawFd, OwnedFd, RawFd},
+        unix::process::CommandExt,
+    },
+    process::{ChildStderr, ChildStdout, Command, Stdio},
+};
+
+use protocol::launch;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
+};
+
+use crate::{command::WorkerCommand, machine::StartFault, report::Exit};
+
+/// What the process of a worker finds around it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Surroundings {
+    /// Environment variables to set, or to remove.
+    pub(crate) variables: Vec<(String, Option<String>)>,
+    /// The directory to start in; that of the master if there is none.
+    pub(crate) directory: Option<std::path::PathBuf>,
+    /// The worker writes to the standard output and error of the master itself.
+    pub(crate) inherit_output: bool,
+}
+
+/// A process that was started and is not reaped yet. Dropping it kills and reaps it.
+pub(super) struct Child {
+    process: std::process::Child,
+    group: Pid,
+    exit_watch: OwnedFd,
+    pub(super) stdout: Option<ChildStdout>,
+    pub(super) stderr: Option<ChildStderr>,
+    reaped: bool,
+}
+
+/// A process could not be started.
+pub(super) struct NotStarted {
+    pub(super) error: io::Error,
+    pub(super) fault: StartFault,
+}
+
+impl Child {
+    /// Starts a worker as the leader of a process group of its own.
+    pub(super) fn start(
+        command: &WorkerCommand,
+        surroundings: &Surroundings,
+        address: &str,
+        token: &str,
+    ) -> Result<Self, NotStarted> {
+        let stream = || if surroundings.inherit_output { Stdio::inherit() } else { Stdio::piped() };
+        #[expect(clippy::disallowed_methods, reason = "this is the module that starts workers")]
+        let mut builder = Command::new(command.program());
+        builder.args(command.arguments());
+        for (name, value) in &surroundings.variables {
+            match value {
+                Some(value) => builder.env(name, value),
+                None => builder.env_remove(name),
+            };
+        }
+        if let Some(directory) = &surroundings.directory {
+            builder.current_dir(directory);
+        }
+        let started = builder
+            .env(launch::ADDRESS_VARIABLE, address)
+            .env(launch::TOKEN_VARIABLE, token)
+            .stdin(Stdio::null())
+            .stdout(stream())
+            .stderr(stream())
+            .process_group(0)
+            .spawn();
+        let mut process = started.map_err(|error| NotStarted { fault: fault_of(&error), error })?;
+        match watch(&process) {
+            Ok((group, exit_watch)) => {
+                let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
+                Ok(Self { process, group, exit_watch, stdout, stderr, reaped: false })
+            }
+            Err(error) => {
+                // Without a watch on its exit it must not live; there is nothing else to do
+                // about a process that cannot be killed.
+                let _ = process.kill();
+                let _ = process.wait();
+                Err(NotStarted { error, fault: StartFault::Passing })
+            }
+        }
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// A descriptor that becomes readable when the process ends.
+    pub(super) fn exit_watch(&self) -> RawFd {
+        self.exit_watch.as_raw_fd()
+    }
+
+    /// Whether the process has ended. It keeps its process id until [`Self::reap`].
+    pub(super) fn has_exited(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let watch = WaitId::PidFd(std::os::fd::AsFd::as_fd(&self.exit_watch));
+        matches!(waitid(watch, options), Ok(Some(_)))
+    }
+
+    /// Sends the polite signal to the process group.
+    pub(super) fn terminate(&self) {
+        self.signal(Signal::TERM);
+        // A stopped process does not see the signal before it goes on.
+        self.signal(Signal::CONT);
+    }
+
+    /// Kills the process group.
+    pub(super) fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Kills what is left of the process group of a process that has ended, and reaps it. The
+    /// process id stays taken until the reaping, so the group cannot be anybody else's.
+    pub(super) fn reap(&mut self) -> io::Result<Exit> {
+        self.kill();
+        let status = self.process.wait()?;
+        self.reaped = true;
+        Ok(Exit::of(status))
+    }
+
+    fn signal(&self, signal: Signal) {
+        match kill_process_group(self.group, signal) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(error) => log::warn!("cannot signal the process group of {}: {error}", self.id()),
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if !self.reaped
+            && let Err(error) = self.reap()
+        {
+            log::warn!("cannot reap process {}: {error}", self.id());
+        }
+    }
+}
+
+fn watch(process: &std::process::Child) -> io::Result<(Pid, OwnedFd)> {
+    let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::other("the process has no valid id"))?;
+    Ok((pid, pidfd_open(pid, PidfdFlags::empty())?))
+}
+
+/// Shortages pass; anything else would fail again in the same way.
+fn fault_of(error: &io::Error) -> StartFault {
+    let errno = rustix::io::Errno::from_io_error(error);
+    let shortage = [
+        rustix::io::Errno::AGAIN,
+        rustix::io::Errno::NOMEM,
+        rustix::io::Errno::MFILE,
+        rustix::io::Errno::NFILE,
+        rustix::io::Errno::TXTBSY,
+    ];
+    match errno {
+        Some(errno) if shortage.contains(&errno) => StartFault::Passing,
+        _ => StartFault::Permanent,
+    }
+}

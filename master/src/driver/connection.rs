@@ -1,0 +1,177 @@
+//! A connection to a worker: frames in, frames out, never blocking.
+
+use std::{
+    collections::VecDeque,
+    io::{self, Read as _, Write as _},
+    ops::Range,
+    os::fd::{AsRawFd as _, RawFd},
+    sync::Arc,
+};
+
+use interprocess::local_socket::Stream;
+use protocol::{
+    envelope::{self, SendError},
+    frame::Decoder,
+    message::FromMaster,
+};
+
+use crate::batch::Submission;
+
+/// Payloads of more than this many bytes are written from where they lie: 16 KiB. Below that a
+/// copy into the frame costs less than a write of its own.
+const COPY_LIMIT: usize = 16 << 10;
+
+/// How many times a connection is read in one round, so that one that never ends does not keep
+/// the others waiting.
+const READS_IN_A_ROUND: usize = 16;
+
+/// What a round of reading came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Nothing more is there now.
+    Drained,
+    /// There may be more.
+    Unfinished,
+    /// The other side has closed, after reading everything or not.
+    Ended { unread: bool },
+}
+
+/// One side of a connection.
+pub(super) struct Connection {
+    stream: Stream,
+    pub(super) decoder: Decoder,
+    outbound: VecDeque<Segment>,
+    /// How much of the first segment is written.
+    written: usize,
+    /// Writing is of no more use.
+    deaf: bool,
+}
+
+/// Bytes to be written.
+enum Segment {
+    Frames(Vec<u8>),
+    Payload { submission: Arc<Submission>, place: Range<usize> },
+}
+
+impl Segment {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Frames(bytes) => bytes,
+            Self::Payload { submission, place } => {
+                submission.items.bytes.get(place.clone()).unwrap_or_default()
+            }
+        }
+    }
+}
+
+impl Connection {
+    pub(super) fn new(stream: Stream) -> Self {
+        let outbound = VecDeque::new();
+        Self { stream, decoder: Decoder::new(), outbound, written: 0, deaf: false }
+    }
+
+    pub(super) fn raw_fd(&self) -> RawFd {
+        match &self.stream {
+            Stream::UdSocket(stream) => stream.inner().as_raw_fd(),
+        }
+    }
+
+    /// Reads what is there, up to a bound, into the decoder. `take` is called after each read
+    /// and says whether to go on.
+    pub(super) fn read(&mut self) -> Reading {
+        for _ in 0..READS_IN_A_ROUND {
+            let room = self.decoder.spare();
+            let size = room.len();
+            match self.stream.read(room) {
+                Ok(0) => return Reading::Ended { unread: false },
+                Ok(count) => {
+                    self.decoder.commit(count);
+                    if count < size {
+                        return Reading::Drained;
+                    }
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Reading::Drained,
+                    io::ErrorKind::Interrupted => {}
+                    // The peer closed with bytes of ours unread.
+                    io::ErrorKind::ConnectionReset => return Reading::Ended { unread: true },
+                    _ => {
+                        log::debug!("cannot read from a worker: {error}");
+                        return Reading::Ended { unread: false };
+                    }
+                },
+            }
+        }
+        Reading::Unfinished
+    }
+
+    /// Queues a message.
+    pub(super) fn send(
+        &mut self,
+        message: &FromMaster<'_>,
+        payload: &[u8],
+    ) -> Result<(), SendError> {
+        envelope::append_frame(self.frames(), message, payload)
+    }
+
+    /// Queues a message whose payload lies in a submission.
+    pub(super) fn send_items(
+        &mut self,
+        message: &FromMaster<'_>,
+        submission: &Arc<Submission>,
+        place: Range<usize>,
+    ) -> Result<(), SendError> {
+        if place.len() <= COPY_LIMIT {
+            let payload = submission.items.bytes.get(place).unwrap_or_default();
+            return self.send(message, payload);
+        }
+        envelope::append_head(self.frames(), message, place.len())?;
+        self.outbound.push_back(Segment::Payload { submission: Arc::clone(submission), place });
+        Ok(())
+    }
+
+    /// Writes what can be written now.
+    pub(super) fn flush(&mut self) {
+        while let Some(segment) = self.outbound.front() {
+            let rest = segment.bytes().get(self.written..).unwrap_or_default();
+            if rest.is_empty() || self.deaf {
+                self.outbound.pop_front();
+                self.written = 0;
+                continue;
+            }
+            match self.stream.write(rest) {
+                Ok(count) => self.written += count,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return,
+                    io::ErrorKind::Interrupted => {}
+                    // What the worker sent before it closed is still to be read, so its death is
+                    // judged there and not here.
+                    _ => {
+                        log::debug!("cannot write to a worker: {error}");
+                        self.deaf = true;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Whether writing failed, so that the last call cannot have been read in full.
+    pub(super) const fn has_broken_delivery(&self) -> bool {
+        self.deaf
+    }
+
+    /// Whether bytes are left that could not be delivered.
+    pub(super) fn has_undelivered(&self) -> bool {
+        self.deaf || !self.outbound.is_empty()
+    }
+
+    fn frames(&mut self) -> &mut Vec<u8> {
+        if !matches!(self.outbound.back(), Some(Segment::Frames(_))) {
+            self.outbound.push_back(Segment::Frames(Vec::new()));
+        }
+        match self.outbound.back_mut() {
+            Some(Segment::Frames(bytes)) => bytes,
+            _ => unreachable!("the last segment was just made sure to hold frames"),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The thin driver under the machine: one thread that owns every process, socket and pipe of a
+//! pool, and does what the machine decides.
+
+mod admission;
+mod child;
+mod connection;
+mod gate;
+mod output;
+mod perform;
+mod process;
+mod supervisor;
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+pub(crate) use self::child::Surroundings;
+use crate::{
+    batch::Submission,
+    command::WorkerCommand,
+    error::Error,
+    machine::Settings,
+    report::{Exit, WorkerReport},
+};
+
+/// What a supervisor is to run.
+pub(crate) struct Plan {
+    /// The worker command of each group of the settings.
+    pub(crate) commands: Vec<WorkerCommand>,
+    pub(crate) settings: Settings,
+    pub(crate) initializer: Option<Initializer>,
+    pub(crate) surroundings: Surroundings,
+    /// The name of the pool, told to the workers.
+    pub(crate) name: String,
+}
+
+/// A function to run in each worker before anything else, with its arguments, encoded as one
+/// item.
+pub(crate) struct Initializer {
+    pub(crate) function: String,
+    pub(crate) item: Vec<u8>,
+    pub(crate) keywords: bool,
+}
+
+impl From<(String, crate::Arguments)> for Initializer {
+    fn from((function, arguments): (String, crate::Arguments)) -> Self {
+        let (item, keywords) = arguments.into_item();
+        Self { function, item, keywords }
+    }
+}
+
+/// What callers ask of the supervisor.
+pub(crate) enum Command {
+    Submit { submission: Arc<Submission>, chunk_size: u64 },
+    Close,
+    Interrupt,
+    Terminate,
+    Kill,
+}
+
+/// What callers can see of the supervisor.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Status {
+    /// Why the pool cannot work.
+    pub(crate) failure: Option<Arc<WorkerReport>>,
+    /// The process of the most recent worker.
+    pub(crate) pid: Option<u32>,
+    /// How the most recent worker ended.
+    pub(crate) exit: Option<Exit>,
+    /// Everything is finished and no process is left.
+    pub(crate) ended: bool,
+    /// How many items were running when the pool was interrupted.
+    pub(crate) running_at_interrupt: Option<u64>,
+    /// What the most recent worker said of itself.
+    pub(crate) hello: Option<Arc<protocol::message::Hello>>,
+    /// A worker has become ready.
+    pub(crate) ready: bool,
+}
+
+/// The side of the callers.
+pub(crate) struct Handle {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    /// `None` once the supervisor takes no more.
+    commands: Mutex<Option<Vec<Command>>>,
+    waker: mio::Waker,
+    status: Mutex<Status>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.status());
+        self.changed.notify_all();
+    }
+
+    fn commands(&self) -> MutexGuard<'_, Option<Vec<Command>>> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_commands(&self) -> Vec<Command> {
+        self.commands().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The supervisor is gone: what it did not take is dropped, and whoever waits is told.
+    fn end(&self) {
+        drop(self.commands().take());
+        self.update(|status| status.ended = true);
+    }
+}
+
+impl Handle {
+    /// Starts the supervisor, which starts the workers.
+    pub(crate) fn start(plan: Plan) -> Result<Self, Error> {
+        let setup = |error: std::io::Error| Error::Setup(error.to_string());
+        let (supervisor, shared) = supervisor::Supervisor::new(plan).map_err(setup)?;
+        let thread = std::thread::Builder::new()
+            .name("master-supervisor".into())
+            .spawn(move || supervisor.run())
+            .map_err(setup)?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Asks the supervisor for something. Once it has ended, a submission is dropped, which
+    /// tells those who wait for it.
+    pub(crate) fn send(&self, command: Command) {
+        let mut open = self.shared.commands();
+        let Some(commands) = open.as_mut() else { return };
+        let was_empty = commands.is_empty();
+        commands.push(command);
+        drop(open);
+        if was_empty && let Err(error) = self.shared.waker.wake() {
+            log::error!("cannot wake the supervisor: {error}");
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.shared.status().clone()
+    }
+
+    /// Waits until `reached` holds, for so long at most. Returns whether it does.
+    pub(crate) fn wait(
+        &self,
+        timeout: Option<Duration>,
+        mut reached: impl FnMut(&Status) -> bool,
+    ) -> bool {
+        let deadline = timeout.map(|timeout| now() + timeout);
+        let mut status = self.shared.status();
+        loop {
+            if reached(&status) {
+                return true;
+            }
+            status = match deadline {
+                None => self.shared.changed.wait(status).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(now());
+                    if left.is_zero() {
+                        return false;
+                    }
+                    let waited = self.shared.changed.wait_timeout(status, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    /// Waits for the end of the supervisor, and takes its thread back.
+    pub(crate) fn join(&self) {
+        self.wait(None, |status| status.ended);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            log::error!("the supervisor ended by a panic");
+        }
+    }
+}
+
+/// The one clock of the master.
+#[expect(clippy::disallowed_methods, reason = "time enters the program here")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}

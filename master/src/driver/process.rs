@@ -1,0 +1,58 @@
+//! One worker process, with everything that the driver holds for it.
+
+use std::{
+    process::{ChildStderr, ChildStdout},
+    time::Duration,
+};
+
+use super::{child::Child, connection::Connection, output::Pipe};
+use crate::{
+    machine::{GroupId, SlotId},
+    report::{Exit, Stage, WorkerReport},
+};
+
+pub(super) struct Process {
+    pub(super) slot: SlotId,
+    pub(super) group: GroupId,
+    pub(super) child: Child,
+    /// There from its hello to the end of the connection.
+    pub(super) connection: Option<Connection>,
+    pub(super) stdout: Option<Pipe<ChildStdout>>,
+    pub(super) stderr: Option<Pipe<ChildStderr>>,
+    pub(super) stage: Stage,
+    /// What is known against it.
+    pub(super) reason: Option<String>,
+    /// The connection ended with bytes of ours unread, or undelivered.
+    pub(super) unread: bool,
+}
+
+impl Process {
+    /// Keeps the first thing that is known against the worker; what follows follows from it.
+    pub(super) fn blame(&mut self, reason: impl FnOnce() -> String) {
+        if self.reason.is_none() {
+            self.reason = Some(reason());
+        }
+    }
+
+    pub(super) fn report(&self, command: String, exit: Option<Exit>) -> WorkerReport {
+        WorkerReport {
+            slot: self.slot.0,
+            pid: Some(self.child.id()),
+            command,
+            stage: self.stage,
+            exit,
+            reason: self.reason.clone(),
+            running: None,
+            stderr: self.stderr.as_ref().map(Pipe::tail).unwrap_or_default(),
+            stdout: match (self.stage, &self.stdout) {
+                (Stage::Start | Stage::Hello, Some(pipe)) => pipe.tail(),
+                _ => Vec::new(),
+            },
+        }
+    }
+}
+
+/// The same report, about an item that may have been running.
+pub(super) fn running(report: &WorkerReport, function: &str, after: Duration) -> WorkerReport {
+    WorkerReport { running: Some((function.to_owned(), after)), ..report.clone() }
+}

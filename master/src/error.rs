@@ -1,0 +1,115 @@
+//! Everything that can go wrong with a pool, a task or a process.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::report::{Seconds, WorkerReport};
+
+/// Why a task has no result, or a pool did not do what it was asked.
+///
+/// The first group are outcomes of a task; each task has exactly one outcome.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The function said that it failed. The worker lives on.
+    #[error("{0}")]
+    Failed(Box<Failure>),
+    /// The worker died while it could have been running the task. Whether the task had an effect
+    /// is not known.
+    #[error("lost: {0}")]
+    Lost(Box<WorkerReport>),
+    /// The task ran for longer than it may, and its worker was stopped.
+    #[error("timed out: `{function}` was stopped after {after}", after = Seconds(*.after))]
+    TimedOut {
+        /// The function that ran.
+        function: String,
+        /// How long it had been running.
+        after: Duration,
+    },
+    /// The task was cancelled; it was not begun, or its end was not waited for.
+    #[error("cancelled: {0}")]
+    Cancelled(Cancelled),
+
+    /// No worker of the pool has the function. No task of the call was begun.
+    #[error("no worker has a function `{function}`; there are: {}", Names(.available))]
+    UnknownFunction {
+        /// The function that was asked for.
+        function: String,
+        /// The functions that there are, in alphabetical order.
+        available: Vec<String>,
+    },
+    /// The pool cannot work: its workers cannot be started, or cannot be used.
+    #[error("the pool cannot work: {0}")]
+    PoolFailed(Arc<WorkerReport>),
+    /// The pool cannot be set up at all, for a reason of the operating system.
+    #[error("cannot set up the pool: {0}")]
+    Setup(String),
+    /// The pool was closed or terminated, and takes no more calls.
+    #[error("the pool is not running: it was closed or terminated")]
+    NotRunning,
+    /// An argument of the call is not valid; nothing was done.
+    #[error("{0}")]
+    InvalidArgument(String),
+    /// Arguments cannot be encoded as MessagePack.
+    #[error("cannot encode the arguments: {0}")]
+    Encode(String),
+    /// A result is not of the type that was asked for.
+    #[error("cannot decode the result as the type asked for: {0}")]
+    Decode(String),
+    /// A wait ended before what it waited for.
+    #[error("not ready within {}", Seconds(*.0))]
+    NotReady(Duration),
+}
+
+/// Why a task was cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cancelled {
+    /// The pool was terminated.
+    Terminated,
+    /// The pool was told to begin nothing more.
+    Interrupted,
+}
+
+impl fmt::Display for Cancelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Terminated => "the pool was terminated",
+            Self::Interrupted => "it had not begun when the run was interrupted",
+        })
+    }
+}
+
+/// What a function said of its failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Failure {
+    /// A short name of the kind of error, such as `ValueError`.
+    pub kind: String,
+    /// What happened.
+    pub message: String,
+    /// Where it happened, in whatever form the language of the worker has; may be empty.
+    pub traceback: String,
+    /// Bytes that another party of the same language may understand; the master does not.
+    pub opaque: Option<Vec<u8>>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.kind.as_str(), self.message.as_str()) {
+            ("", message) => f.write_str(message),
+            (kind, "") => f.write_str(kind),
+            (kind, message) => write!(f, "{kind}: {message}"),
+        }
+    }
+}
+
+struct Names<'a>(&'a [String]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [] => f.write_str("none"),
+            names => f.write_str(&names.join(", ")),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! How often starts may fail before the pool gives up, and how long to wait between them.
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::Time;
+
+/// The wait after the first failed start in a row; each further one doubles it.
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+
+/// The longest wait between two starts.
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+
+/// Counts failed starts in a moving period.
+#[derive(Debug)]
+pub(super) struct StartBudget {
+    intensity: usize,
+    period: Duration,
+    failures: VecDeque<Time>,
+    in_a_row: u32,
+    not_before: Time,
+}
+
+impl StartBudget {
+    pub(super) const fn new(intensity: usize, period: Duration) -> Self {
+        let failures = VecDeque::new();
+        Self { intensity, period, failures, in_a_row: 0, not_before: Duration::ZERO }
+    }
+
+    /// Counts a failed start, and tells whether the budget is spent.
+    pub(super) fn spend(&mut self, now: Time) -> bool {
+        while self.failures.front().is_some_and(|&then| now.saturating_sub(then) > self.period) {
+            self.failures.pop_front();
+        }
+        self.failures.push_back(now);
+        let doubling = self.in_a_row.min(10);
+        self.in_a_row += 1;
+        self.not_before = now + MAX_BACKOFF.min(FIRST_BACKOFF * 2_u32.pow(doubling));
+        self.failures.len() > self.intensity
+    }
+
+    /// A worker has served: the next failure is the first in its row.
+    pub(super) const fn succeed(&mut self) {
+        self.in_a_row = 0;
+        self.not_before = Duration::ZERO;
+    }
+
+    /// When the next start may be tried.
+    pub(super) const fn not_before(&self) -> Time {
+        self.not_before
+    }
+}

@@ -1,0 +1,219 @@
+//! One worker, as the machine sees it.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    time::Duration,
+};
+
+use super::{Answer, Batch, CallId, FunctionId, GroupId, SlotId, Time, queue::Taken};
+
+/// While a worker has less than this much work before it, by the measured time of its items, it
+/// is sent more: 500 us, some ten times what it takes to wake a process. So a worker of short
+/// items never waits for the master, and a long item never has others waiting behind it.
+const LOOKAHEAD: Duration = Duration::from_micros(500);
+
+/// A worker that has something to do is sent no more beyond this many calls in flight.
+const MAX_CALLS_IN_FLIGHT: usize = 256;
+
+/// A worker that has something to do is sent no more beyond this many bytes in flight: 1 MiB.
+const MAX_BYTES_IN_FLIGHT: u64 = 1 << 20;
+
+#[derive(Debug)]
+pub(super) struct Worker<B> {
+    pub(super) slot: SlotId,
+    pub(super) group: GroupId,
+    /// How many items it was given so far.
+    pub(super) given: u64,
+    pub(super) state: State<B>,
+}
+
+#[derive(Debug)]
+pub(super) enum State<B> {
+    /// Started; its hello is awaited.
+    Greeting { hello_by: Time, ready_by: Time },
+    /// Welcomed; it prepares itself.
+    Preparing { ready_by: Time, functions: HashSet<FunctionId> },
+    /// Ready for calls, idle if nothing is in flight.
+    Serving(Serving<B>),
+    /// Asked to leave, with nothing in flight.
+    Leaving { by: Time },
+    /// Being ended by force. Where that is not the machine's own choice, and not counted yet, its
+    /// exit may be a failed start.
+    Stopping { kill_at: Option<Time>, accounted: bool, in_flight: InFlight<B> },
+}
+
+#[derive(Debug)]
+pub(super) struct Serving<B> {
+    pub(super) functions: HashSet<FunctionId>,
+    pub(super) in_flight: InFlight<B>,
+    /// What an item takes by recent measure; none yet before the first answer.
+    item_time: Option<Duration>,
+    measured_at: Time,
+    answers_since: u32,
+}
+
+/// The calls that were sent to a worker and are not answered in full, in order.
+#[derive(Debug)]
+pub(super) struct InFlight<B> {
+    pub(super) calls: VecDeque<Sent<B>>,
+    /// Items that are not answered.
+    pub(super) items: u64,
+    bytes: u64,
+    /// Since when the first unanswered item may have been running.
+    pub(super) running_since: Time,
+    /// The first unanswered item is already concluded, because its time was over.
+    pub(super) expired: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Sent<B> {
+    pub(super) call: CallId,
+    pub(super) taken: Taken<B>,
+    pub(super) answered: u64,
+}
+
+impl<B: Batch> InFlight<B> {
+    pub(super) const fn new(now: Time) -> Self {
+        Self { calls: VecDeque::new(), items: 0, bytes: 0, running_since: now, expired: false }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    fn push(&mut self, now: Time, call: CallId, taken: Taken<B>) {
+        if self.calls.is_empty() {
+            self.running_since = now;
+        }
+        self.items += taken.chunk.items.end - taken.chunk.items.start;
+        self.bytes += size(&taken);
+        self.calls.push_back(Sent { call, taken, answered: 0 });
+    }
+
+    /// Takes in an answer. Answers come in order, so only one is the right one.
+    pub(super) fn answer(&mut self, now: Time, call: CallId, item: u32) -> Answer<B> {
+        let Some(first) = self.calls.front_mut() else { return Answer::Refused };
+        if first.call != call || first.answered != u64::from(item) {
+            return Answer::Refused;
+        }
+        let batch = first.taken.chunk.batch.clone();
+        let item = first.taken.chunk.items.start + first.answered;
+        first.answered += 1;
+        self.items -= 1;
+        self.running_since = now;
+        if first.left() == 0 {
+            self.bytes -= size(&first.taken);
+            self.calls.pop_front();
+        }
+        match std::mem::take(&mut self.expired) {
+            true => Answer::Late,
+            false => Answer::Accepted { batch, item },
+        }
+    }
+
+    /// The item that may be running: the first that is not answered.
+    pub(super) fn running(&self) -> Option<(B, u64)> {
+        let Sent { taken, answered, .. } = self.calls.front()?;
+        Some((taken.chunk.batch.clone(), taken.chunk.items.start + answered))
+    }
+}
+
+impl<B> Sent<B> {
+    fn left(&self) -> u64 {
+        let items = &self.taken.chunk.items;
+        items.end - items.start - self.answered
+    }
+}
+
+fn size<B: Batch>(taken: &Taken<B>) -> u64 {
+    taken.chunk.batch.bytes(taken.chunk.items.clone())
+}
+
+impl<B: Batch> Serving<B> {
+    pub(super) fn new(now: Time, functions: HashSet<FunctionId>) -> Self {
+        Self {
+            functions,
+            in_flight: InFlight::new(now),
+            item_time: None,
+            measured_at: now,
+            answers_since: 0,
+        }
+    }
+
+    pub(super) fn send(&mut self, now: Time, call: CallId, taken: Taken<B>) {
+        if self.in_flight.is_empty() {
+            self.measured_at = now;
+            self.answers_since = 0;
+        }
+        self.in_flight.push(now, call, taken);
+    }
+
+    pub(super) const fn count_answer(&mut self) {
+        self.answers_since += 1;
+    }
+
+    /// Takes the time that the answers since the last measure took. A longer time counts at
+    /// once, a shorter one by and by, so that the window closes faster than it opens.
+    pub(super) fn measure(&mut self, now: Time) {
+        if self.answers_since == 0 {
+            return;
+        }
+        let sample = now.saturating_sub(self.measured_at) / self.answers_since;
+        self.item_time = Some(match self.item_time {
+            Some(known) if known > sample => (known * 3 + sample) / 4,
+            _ => sample,
+        });
+        self.measured_at = now;
+        self.answers_since = 0;
+    }
+
+    /// Whether one more call may be sent.
+    pub(super) fn has_room(&self) -> bool {
+        if self.in_flight.is_empty() {
+            return true;
+        }
+        let Some(item_time) = self.item_time else { return false };
+        let calls = self.in_flight.calls.len();
+        if calls >= MAX_CALLS_IN_FLIGHT || self.in_flight.bytes >= MAX_BYTES_IN_FLIGHT {
+            return false;
+        }
+        let items = u32::try_from(self.in_flight.items).unwrap_or(u32::MAX);
+        item_time.saturating_mul(items) < LOOKAHEAD
+    }
+}
+
+impl<B: Batch> Worker<B> {
+    /// The calls that it holds, if it has reached the state in which it is given any.
+    pub(super) const fn in_flight_mut(&mut self) -> Option<&mut InFlight<B>> {
+        match &mut self.state {
+            State::Serving(Serving { in_flight, .. }) | State::Stopping { in_flight, .. } => {
+                Some(in_flight)
+            }
+            State::Greeting { .. } | State::Preparing { .. } | State::Leaving { .. } => None,
+        }
+    }
+
+    /// How many items it was sent and has not answered.
+    pub(super) const fn items_in_flight(&self) -> u64 {
+        match &self.state {
+            State::Serving(Serving { in_flight, .. }) | State::Stopping { in_flight, .. } => {
+                in_flight.items
+            }
+            State::Greeting { .. } | State::Preparing { .. } | State::Leaving { .. } => 0,
+        }
+    }
+
+    /// When the machine has to look at it again, if nothing else happens.
+    pub(super) fn deadline(&self, task_timeout: Option<Duration>) -> Option<Time> {
+        match &self.state {
+            State::Greeting { hello_by, .. } => Some(*hello_by),
+            State::Preparing { ready_by, .. } => Some(*ready_by),
+            State::Serving(serving) if serving.in_flight.is_empty() => None,
+            State::Serving(serving) => {
+                task_timeout.map(|limit| serving.in_flight.running_since + limit)
+            }
+            State::Leaving { by } => Some(*by),
+            State::Stopping { kill_at, .. } => *kill_at,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What the help says beside the options.
+
+pub(super) const ABOUT: &str =
+    "Run functions on a pool of worker processes: multiprocessing for executables";
+
+pub(super) const AFTER: &str = "\
+Examples:
+  master map square 2 3 4 5
+  find . -type f | master map --text sha256
+  master starmap square '[10, 0.5]' '[11]'
+  master apply square 5
+  master run square 10 1 ::: cube 15
+  master workers
+
+--help says more, `master VERB --help` shows the options of a verb.";
+
+pub(super) const AFTER_LONG: &str = "\
+Examples:
+  master map square 2 3 4 5                   4, 9, 16 and 25, a line each
+  find . -type f | master map --text sha256   a call for each line of input
+  master starmap square '[10, 0.5]' '[11]'    arrays spread as arguments
+  master apply square 5                       one call
+  master run square 10 1 ::: cube 15          a process for each call, at once
+  master workers                              the workers on PATH
+
+A worker is an executable that speaks the protocol. Unless --worker names
+another it is the `worker` on PATH, or else the one beside this program.
+
+Inputs and arguments are JSON where they parse as JSON, and otherwise strings.
+Results go to standard output, a JSON value a line; everything else goes to
+standard error. A task that fails does not stop the others.
+
+Exit status (where several apply: a signal, then 3, 2, 1):
+  0    every task completed, or standard output was closed early
+  1    a task failed, timed out, was cancelled, or was lost with its worker
+  2    the command line or the input cannot be read
+  3    the pool cannot work: no worker, workers that do not start, a failing
+       initializer, or a function that no worker has
+  130  ended by SIGINT
+  143  ended by SIGTERM
+
+Environment:
+  PATH      where workers are looked for
+  RUST_LOG  what to log on standard error: error, warn, info, debug or trace
+
+`master VERB --help` shows the options of a verb.";
+
+pub(super) const MAP: &str = "\
+Examples:
+  master map square 2 3 -4
+  find . -type f | master map --text sha256
+  seq 1000 | master map square --processes 2 --chunksize 50
+  master map square --input numbers.jsonl --unordered
+
+Blank lines of input are skipped. With --text each line is a string as it is.
+Options may stand anywhere; `--` ends them. Negative numbers need no `--`.";
+
+pub(super) const STARMAP: &str = "\
+Examples:
+  master starmap square '[10, 0.5]' '[11]'
+  echo '[10, 0.5]' | master starmap square
+
+Blank lines of input are skipped. Options may stand anywhere; `--` ends them.";
+
+pub(super) const APPLY: &str = "\
+Examples:
+  master apply square 5
+  master apply square -5 0.5 --timeout 10s
+
+Options may stand anywhere; `--` ends them. Negative numbers need no `--`.";
+
+pub(super) const RUN_USAGE: &str =
+    "master run [OPTIONS] FUNCTION [ARG]... [::: FUNCTION [ARG]...]...";
+
+pub(super) const RUN: &str = "\
+Examples:
+  master run square 10 1 ::: cube 15
+  master run introduce m1 ::: introduce m2 --name first --name second
+
+What a worker prints is passed on as it is. A result that is not null is
+printed as a line of JSON when its call ends.
+
+Options may stand in any of the calls and hold for all of them; `--` ends the
+options, not the calls. The argument `:::` itself is written as '\":::\"'.";
+
+pub(super) const WORKERS: &str = "\
+Each executable on PATH called `worker` or `worker-*` is started and asked,
+and so is the `worker` beside this program. One that is shadowed by another of
+the same name is reached by its path only.";

@@ -1,0 +1,100 @@
+//! The program: its command line, its input and its output.
+//!
+//! In reading order:
+//! - [`arguments`]: the command line;
+//! - [`duration`]: durations as people write them;
+//! - [`input`]: inputs to encoded items;
+//! - [`json`]: JSON to MessagePack and back, exactly;
+//! - `calls`, `processes` and `workers`: what the verbs do;
+//! - `output` and `signals`: results, complaints and the end;
+//! - [`status`]: what the exit status says.
+
+pub mod arguments;
+mod calls;
+pub mod duration;
+pub mod input;
+pub mod json;
+mod message_pack;
+mod output;
+mod processes;
+mod signals;
+pub mod status;
+mod workers;
+
+use std::process::ExitCode;
+
+use self::{
+    arguments::{Arguments, Verb, WorkerOptions},
+    input::Spread,
+    output::complain,
+    status::ExitStatus,
+};
+use crate::{
+    command::{SearchPath, WorkerCommand},
+    error::Error,
+};
+
+/// The whole program: reads the command line, does it, and tells how it ended.
+pub fn main() -> ExitCode {
+    env_logger::init_from_env(env_logger::Env::default().default_filter_or("off"));
+    match Arguments::parse(std::env::args_os()) {
+        Ok(arguments) => run(arguments).into(),
+        Err(error) => error.exit(),
+    }
+}
+
+fn run(arguments: Arguments) -> ExitStatus {
+    let ended = match arguments.verb {
+        Verb::Map(map) => calls::map(map, Spread::Whole),
+        Verb::Starmap(map) => calls::map(map, Spread::Arguments),
+        Verb::Apply(apply) => calls::apply(apply),
+        Verb::Run(run) => processes::run(run),
+        Verb::Workers(workers) => workers::list(&workers),
+    };
+    ended.unwrap_or_else(|Refusal { status, message }| {
+        complain(&message);
+        status
+    })
+}
+
+/// Why nothing was done at all.
+struct Refusal {
+    status: ExitStatus,
+    message: String,
+}
+
+impl Refusal {
+    fn usage(message: impl ToString) -> Self {
+        Self { status: ExitStatus::Usage, message: message.to_string() }
+    }
+
+    fn pool(message: impl ToString) -> Self {
+        Self { status: ExitStatus::PoolFailed, message: message.to_string() }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::InvalidArgument(_) | Error::Encode(_) => Self::usage(error),
+            error => Self::pool(error),
+        }
+    }
+}
+
+/// The worker commands of a command line, each with the number of workers if one was given.
+fn worker_commands(
+    options: &WorkerOptions,
+) -> Result<Vec<(WorkerCommand, Option<std::num::NonZeroUsize>)>, Refusal> {
+    let search = SearchPath::from_environment()
+        .map_err(|error| Refusal::pool(format!("cannot tell the current directory: {error}")))?;
+    let default = [crate::command::WorkerGroup::default()];
+    let groups = if options.worker.is_empty() { &default[..] } else { &options.worker };
+    let mut commands = Vec::new();
+    for group in groups {
+        let command = group.command.resolve(&search).map_err(Refusal::pool)?;
+        log::info!("`{}` is {command}", group.command);
+        commands.push((command, group.count));
+    }
+    Ok(commands)
+}

@@ -1,0 +1,84 @@
+//! Results on standard output, everything else on standard error, always in whole lines.
+
+use std::io::{self, BufWriter, Write};
+
+use super::json;
+use crate::{
+    error::{Error, Failure},
+    program::status::ExitStatus,
+};
+
+/// How many bytes of results are written together, at the most: 64 KiB.
+const BUFFER: usize = 64 << 10;
+
+/// Standard output is closed: nobody reads on.
+pub(super) struct Closed;
+
+/// Standard output, a JSON value a line.
+pub(super) struct Results {
+    writer: BufWriter<io::Stdout>,
+    line: Vec<u8>,
+}
+
+/// What became of one result.
+pub(super) enum Printed {
+    Yes,
+    /// It cannot be printed, for this reason.
+    No(String),
+}
+
+impl Results {
+    pub(super) fn new() -> Self {
+        Self { writer: BufWriter::with_capacity(BUFFER, io::stdout()), line: Vec::new() }
+    }
+
+    /// Prints one encoded value as a line.
+    pub(super) fn print(&mut self, value: &[u8]) -> Result<Printed, Closed> {
+        self.line.clear();
+        if let Err(error) = json::to_json(value, &mut self.line) {
+            return Ok(Printed::No(format!("the result cannot be printed: {error}")));
+        }
+        self.line.push(b'\n');
+        self.writer.write_all(&self.line).map_err(|_| Closed)?;
+        Ok(Printed::Yes)
+    }
+
+    /// Passes on what was printed so far.
+    pub(super) fn flush(&mut self) -> Result<(), Closed> {
+        self.writer.flush().map_err(|_| Closed)
+    }
+}
+
+/// Says something on standard error, as from this program, in one write.
+pub(super) fn complain(message: &str) {
+    let text = format!("master: {}\n", message.trim_end());
+    // There is nobody to tell that standard error is closed.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// A failure of a task, with its traceback indented below it.
+pub(super) fn describe(error: &Error) -> String {
+    match error {
+        Error::Failed(failure) => with_traceback(failure),
+        other => other.to_string(),
+    }
+}
+
+fn with_traceback(failure: &Failure) -> String {
+    let mut text = failure.to_string();
+    for line in failure.traceback.lines() {
+        text.push_str("\n    ");
+        text.push_str(line);
+    }
+    text
+}
+
+/// The exit status that a task calls for by its error.
+pub(super) const fn status_of(error: &Error) -> ExitStatus {
+    match error {
+        Error::UnknownFunction { .. } | Error::PoolFailed(_) | Error::Setup(_) => {
+            ExitStatus::PoolFailed
+        }
+        _ => ExitStatus::TaskFailed,
+    }
+}

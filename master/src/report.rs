@@ -1,0 +1,140 @@
+//! What is known about a worker that died, or could not be used.
+
+use std::{fmt, os::unix::process::ExitStatusExt, process::ExitStatus, time::Duration};
+
+/// How the process of a worker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It exited with this status.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
+impl Exit {
+    pub(crate) fn of(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Code(code),
+            (None, signal) => Self::Signal(signal.unwrap_or(0)),
+        }
+    }
+
+    /// As Python's `multiprocessing` counts: the status, or minus the number of the signal.
+    pub const fn code(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => -signal,
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Code(code) => write!(f, "exited with status {code}"),
+            Self::Signal(signal) => match signal_hook::low_level::signal_name(signal) {
+                Some(name) => write!(f, "was ended by {name} (signal {signal})"),
+                None => write!(f, "was ended by signal {signal}"),
+            },
+        }
+    }
+}
+
+/// How far a worker had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stage {
+    /// Its process was being started.
+    Start,
+    /// It had started, and its hello was awaited.
+    Hello,
+    /// It had been welcomed, and was getting ready.
+    Initializer,
+    /// It was ready, or running a function.
+    Service,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Start => "while it was being started",
+            Self::Hello => "before its hello",
+            Self::Initializer => "before it was ready",
+            Self::Service => "while it served",
+        })
+    }
+}
+
+/// The evidence about one worker: who it was, how far it came, how it ended and what it last
+/// said. Every error that a worker causes carries one.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct WorkerReport {
+    /// Its seat in the pool, counted from 0.
+    pub slot: u32,
+    /// Its process id, unless it could not be started.
+    pub pid: Option<u32>,
+    /// The command that started it.
+    pub command: String,
+    /// How far it had come.
+    pub stage: Stage,
+    /// How its process ended, if it had ended by the time of the report.
+    pub exit: Option<Exit>,
+    /// What else is known: a breach of the protocol, a deadline that passed, an error of the
+    /// operating system, the error of an initializer.
+    pub reason: Option<String>,
+    /// The function that it may have been running, and for how long.
+    pub running: Option<(String, Duration)>,
+    /// The last lines that it wrote to its standard error, the oldest first; at most 10.
+    pub stderr: Vec<String>,
+    /// The last lines that it wrote to its standard output, if it had not said hello: a program
+    /// that is no worker speaks there.
+    pub stdout: Vec<String>,
+}
+
+impl fmt::Display for WorkerReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker {}", self.slot)?;
+        if let Some(pid) = self.pid {
+            write!(f, ", pid {pid}")?;
+        }
+        write!(f, " (`{}`) ", self.command)?;
+        match (self.exit, &self.reason) {
+            (Some(exit), Some(reason)) => write!(f, "{reason}, and {exit}")?,
+            (Some(exit), None) => write!(f, "{exit}")?,
+            (None, Some(reason)) => write!(f, "{reason}")?,
+            (None, None) => f.write_str("was lost")?,
+        }
+        match &self.running {
+            Some((function, time)) => {
+                write!(f, " while it ran `{function}`, after {}", Seconds(*time))?;
+            }
+            None => write!(f, " {}", self.stage)?,
+        }
+        write_lines(f, "standard error", &self.stderr)?;
+        write_lines(f, "standard output", &self.stdout)
+    }
+}
+
+fn write_lines(f: &mut fmt::Formatter<'_>, stream: &str, lines: &[String]) -> fmt::Result {
+    if !lines.is_empty() {
+        write!(f, "; its last words on {stream}:")?;
+    }
+    lines.iter().try_for_each(|line| write!(f, "\n    {line}"))
+}
+
+/// A duration as people read it.
+pub(crate) struct Seconds(pub(crate) Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = self.0;
+        if time < Duration::from_millis(1) {
+            write!(f, "{} us", time.as_micros())
+        } else if time < Duration::from_secs(1) {
+            write!(f, "{} ms", time.as_millis())
+        } else {
+            write!(f, "{:.1} s", time.as_secs_f64())
+        }
+    }
+}
