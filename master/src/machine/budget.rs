@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::Time;
+use super::{Settings, Time};
 
 /// The wait after the first failed start in a row; each further one doubles it.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
@@ -10,24 +10,41 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// The longest wait between two starts.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
-/// Counts failed starts in a moving period.
+/// Counts failed starts in a moving period, and in a row.
 #[derive(Debug)]
 pub(super) struct StartBudget {
     intensity: usize,
     period: Duration,
+    /// The longest time between a failed start and the next that still is of the same row: a
+    /// start that takes as long as it may, and the wait before it.
+    next_try: Duration,
     failures: VecDeque<Time>,
     in_a_row: u32,
     not_before: Time,
 }
 
 impl StartBudget {
-    pub(super) const fn new(intensity: usize, period: Duration) -> Self {
-        let failures = VecDeque::new();
-        Self { intensity, period, failures, in_a_row: 0, not_before: Duration::ZERO }
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            intensity: settings.failed_start_intensity,
+            period: settings.failed_start_period,
+            next_try: settings
+                .hello_timeout
+                .max(settings.ready_timeout)
+                .saturating_add(MAX_BACKOFF),
+            failures: VecDeque::new(),
+            in_a_row: 0,
+            not_before: Duration::ZERO,
+        }
     }
 
-    /// Counts a failed start, and tells whether the budget is spent.
+    /// Counts a failed start, and tells whether the budget is spent: so many have failed within
+    /// the period, or one after another, however long each of them took.
     pub(super) fn spend(&mut self, now: Time) -> bool {
+        let last = self.failures.back().copied();
+        if last.is_some_and(|last| now.saturating_sub(last) > self.next_try) {
+            self.in_a_row = 0;
+        }
         while self.failures.front().is_some_and(|&then| now.saturating_sub(then) > self.period) {
             self.failures.pop_front();
         }
@@ -35,7 +52,7 @@ impl StartBudget {
         let doubling = self.in_a_row.min(10);
         self.in_a_row += 1;
         self.not_before = now + MAX_BACKOFF.min(FIRST_BACKOFF * 2_u32.pow(doubling));
-        self.failures.len() > self.intensity
+        self.failures.len() > self.intensity || self.in_a_row as usize > self.intensity
     }
 
     /// A worker has served: the next failure is the first in its row.

@@ -1,6 +1,6 @@
 //! The machine itself.
 
-use std::{collections::BTreeMap, collections::HashSet, ops::Range, time::Duration};
+use std::{collections::BTreeMap, collections::HashSet, ops::Range};
 
 use super::{
     Action, Answer, Batch, CallId, Cancellation, Ending, Event, FunctionId, GroupId, Settings,
@@ -36,6 +36,8 @@ enum Phase {
     Running,
     /// What is pending is finished, then the workers leave.
     Closing,
+    /// What was sent is finished, and nothing else begins; then the workers leave.
+    Interrupted,
     /// The workers are being stopped.
     Stopping,
     /// The workers are being stopped, as the pool cannot work.
@@ -53,8 +55,7 @@ struct Group {
 impl<B: Batch> Machine<B> {
     pub(crate) fn new(settings: Settings) -> Self {
         let group_count = settings.slots.iter().map(|group| group.0 + 1).max().unwrap_or(0);
-        let budget =
-            StartBudget::new(settings.failed_start_intensity, settings.failed_start_period);
+        let budget = StartBudget::new(&settings);
         Self {
             phase: Phase::Running,
             slots: vec![None; settings.slots.len()],
@@ -83,7 +84,7 @@ impl<B: Batch> Machine<B> {
         match (&mut worker.state, answer) {
             // What it still says is of no interest, whatever it is.
             (State::Stopping { .. }, Answer::Refused) => Answer::Late,
-            (State::Serving(serving), answer) => {
+            (State::Serving(serving), answer @ Answer::Accepted { .. }) => {
                 serving.count_answer();
                 answer
             }
@@ -98,10 +99,7 @@ impl<B: Batch> Machine<B> {
                 self.submit(batch, function, items, chunk_size);
             }
             Event::Closed => self.close(),
-            Event::Interrupted => {
-                self.cancel_queue(Cancellation::Interrupted);
-                self.close();
-            }
+            Event::Interrupted => self.interrupt(),
             Event::Terminated => self.shut_down(now, Phase::Stopping, Cancellation::Terminated),
             Event::Killed => {
                 self.shut_down(now, Phase::Stopping, Cancellation::Terminated);
@@ -123,10 +121,11 @@ impl<B: Batch> Machine<B> {
     /// Moves on: deadlines, replacements, starts, sendings, the end.
     pub(crate) fn advance(&mut self, now: Time) {
         self.expire(now);
+        self.cancel_unknown();
         self.retire(now);
-        self.start_workers(now);
+        self.start_worker(now);
         self.send(now);
-        let over = matches!(self.phase, Phase::Closing | Phase::Stopping | Phase::Failed);
+        let over = !matches!(self.phase, Phase::Running | Phase::Ended);
         if over && self.workers.is_empty() && self.queue.is_empty() {
             self.phase = Phase::Ended;
             self.actions.push(Action::End);
@@ -151,29 +150,30 @@ impl<B: Batch> Machine<B> {
         self.workers.values().map(Worker::items_in_flight).sum()
     }
 
-    /// Whether submissions are taken.
-    #[cfg(test)]
-    pub(crate) fn is_running(&self) -> bool {
-        self.phase == Phase::Running
-    }
-
     fn submit(&mut self, batch: B, function: FunctionId, items: u64, chunk_size: u64) {
         let refusal = match self.phase {
             Phase::Running => None,
             Phase::Failed => Some(Cancellation::PoolFailed),
+            Phase::Interrupted => Some(Cancellation::Interrupted),
             Phase::Closing | Phase::Stopping | Phase::Ended => Some(Cancellation::Terminated),
         };
         if let Some(reason) = refusal {
             self.conclude(batch, 0..items, Ending::Cancelled(reason));
         } else if items > 0 {
             self.queue.push(batch, function, 0..items, chunk_size.max(1));
-            self.cancel_unknown();
         }
     }
 
     fn close(&mut self) {
         if self.phase == Phase::Running {
             self.phase = Phase::Closing;
+        }
+    }
+
+    fn interrupt(&mut self) {
+        if matches!(self.phase, Phase::Running | Phase::Closing) {
+            self.phase = Phase::Interrupted;
+            self.cancel_queue(Cancellation::Interrupted);
         }
     }
 
@@ -216,14 +216,17 @@ impl<B: Batch> Machine<B> {
         }
     }
 
-    /// Once every group has announced its functions, cancels what none of them can run.
+    /// Once every group has announced its functions, cancels what none of them can run, nor any
+    /// worker that is left of an earlier announcement.
     fn cancel_unknown(&mut self) {
         if self.groups.iter().any(|group| group.functions.is_none()) {
             return;
         }
-        let groups = &self.groups;
+        let (groups, workers) = (&self.groups, &self.workers);
         let unknown = |function: FunctionId| {
-            !groups.iter().flat_map(|group| &group.functions).any(|known| known.contains(&function))
+            let groups = groups.iter().filter_map(|group| group.functions.as_ref());
+            let workers = workers.values().filter_map(Worker::functions);
+            !groups.chain(workers).any(|known| known.contains(&function))
         };
         let ending = Ending::Cancelled(Cancellation::UnknownFunction);
         for (batch, items) in self.queue.remove(unknown) {
@@ -239,7 +242,6 @@ impl<B: Batch> Machine<B> {
         }
         worker.state = State::Preparing { ready_by, functions };
         self.actions.push(Action::Welcome { worker: id });
-        self.cancel_unknown();
     }
 
     fn ready(&mut self, now: Time, id: WorkerId) {
@@ -259,22 +261,32 @@ impl<B: Batch> Machine<B> {
     }
 
     fn unfit(&mut self, now: Time, id: WorkerId) {
-        let Some(group) = self.workers.get(&id).map(|worker| worker.group) else { return };
+        let Some(worker) = self.workers.get(&id) else { return };
+        let group = worker.group;
+        // What a worker that is being stopped makes of it is its own affair.
+        if !matches!(worker.state, State::Greeting { .. } | State::Preparing { .. }) {
+            return;
+        }
         self.stop(now, id);
         self.start_failed(now, id, group, StartFault::Permanent);
     }
 
     fn disconnected(&mut self, now: Time, id: WorkerId) {
-        match self.workers.get(&id).map(|worker| &worker.state) {
-            // A worker that has answered its last call is expected to go.
-            Some(State::Serving(serving))
-                if serving.in_flight.is_empty() && self.settings.one_call =>
-            {
+        let Some(worker) = self.workers.get(&id) else { return };
+        match &worker.state {
+            State::Serving(serving) if serving.in_flight.is_empty() && self.is_through(worker) => {
                 self.leave(now, id);
             }
-            Some(State::Leaving { .. } | State::Stopping { .. }) | None => {}
-            Some(_) => self.stop_at_once(now, id),
+            State::Leaving { .. } | State::Stopping { .. } => {}
+            State::Greeting { .. } | State::Preparing { .. } | State::Serving(_) => {
+                self.stop_at_once(now, id);
+            }
         }
+    }
+
+    /// Whether it was given the one call that it was told to be its last: it goes by itself.
+    fn is_through(&self, worker: &Worker<B>) -> bool {
+        self.settings.one_call && worker.given > 0
     }
 
     fn exited(&mut self, now: Time, id: WorkerId, unread: Unread) {
@@ -289,13 +301,10 @@ impl<B: Batch> Machine<B> {
             }
         };
         let served = worker.given > never_read;
-        let failed_start = !accounted && !served;
-        if self.settings.one_call {
-            if !self.queue.is_empty() || failed_start {
-                self.fail(now, id);
-            }
-        } else if failed_start {
+        if !served && !accounted {
             self.start_failed(now, id, worker.group, StartFault::Passing);
+        } else if self.settings.one_call && !self.queue.is_empty() {
+            self.fail(now, id);
         } else if served {
             self.budget.succeed();
         }
@@ -330,7 +339,10 @@ impl<B: Batch> Machine<B> {
         match self.phase {
             Phase::Running | Phase::Closing => {
                 self.queue.put_back(taken, items);
-                self.cancel_unknown();
+            }
+            Phase::Interrupted => {
+                let ending = Ending::Cancelled(Cancellation::Interrupted);
+                self.conclude(taken.chunk.batch, items, ending);
             }
             Phase::Failed => {
                 let ending = Ending::Cancelled(Cancellation::PoolFailed);
@@ -343,10 +355,10 @@ impl<B: Batch> Machine<B> {
         }
     }
 
-    /// Counts a failed start; beyond the budget, or where another try would fail in the same
-    /// way, the pool fails.
+    /// Counts a failed start, if more are needed; beyond the budget, or where another try would
+    /// fail in the same way, the pool fails.
     fn start_failed(&mut self, now: Time, id: WorkerId, group: GroupId, fault: StartFault) {
-        if !matches!(self.phase, Phase::Running | Phase::Closing) {
+        if !self.needs_workers() {
             return;
         }
         let spent = self.budget.spend(now);
@@ -374,7 +386,7 @@ impl<B: Batch> Machine<B> {
 
     /// Ends a worker politely, then by force.
     fn stop(&mut self, now: Time, id: WorkerId) {
-        let kill_at = now + self.settings.grace;
+        let kill_at = now.saturating_add(self.settings.grace);
         if self.put_into_stopping(now, id, Some(kill_at)) {
             self.actions.push(Action::Terminate { worker: id });
         }
@@ -412,10 +424,11 @@ impl<B: Batch> Machine<B> {
 
     /// Lets a worker go that has nothing in flight.
     fn leave(&mut self, now: Time, id: WorkerId) {
+        let goes_by_itself = self.workers.get(&id).is_some_and(|worker| self.is_through(worker));
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let slot = worker.slot;
-        worker.state = State::Leaving { by: now + self.settings.drain_timeout };
-        if !self.settings.one_call {
+        worker.state = State::Leaving { by: now.saturating_add(self.settings.drain_timeout) };
+        if !goes_by_itself {
             self.actions.push(Action::Drain { worker: id });
         }
         self.leave_slot(id, slot);
@@ -431,6 +444,10 @@ impl<B: Batch> Machine<B> {
             .collect();
         for id in due {
             let Some(worker) = self.workers.get_mut(&id) else { continue };
+            // The one before may have ended the pool, and with it what this one was due for.
+            if worker.deadline(limit).is_none_or(|deadline| deadline > now) {
+                continue;
+            }
             let group = worker.group;
             match &mut worker.state {
                 State::Greeting { .. } | State::Preparing { .. } => {
@@ -465,17 +482,17 @@ impl<B: Batch> Machine<B> {
 
     /// Lets those workers go that have reached their limit, or that nobody will need.
     fn retire(&mut self, now: Time) {
-        if !matches!(self.phase, Phase::Running | Phase::Closing) {
+        if !matches!(self.phase, Phase::Running | Phase::Closing | Phase::Interrupted) {
             return;
         }
-        let finished = self.phase == Phase::Closing && self.queue.is_empty();
+        let finished = !self.needs_workers();
         let done: Vec<_> = self
             .workers
             .iter()
             .filter(|(_, worker)| match &worker.state {
                 State::Serving(serving) => {
                     let idle = serving.in_flight.is_empty();
-                    idle && (finished && !self.settings.one_call || self.items_left(worker) == 0)
+                    idle && (finished || self.items_left(worker) == 0)
                 }
                 State::Greeting { .. } | State::Preparing { .. } => finished,
                 State::Leaving { .. } | State::Stopping { .. } => false,
@@ -498,38 +515,42 @@ impl<B: Batch> Machine<B> {
         }
     }
 
-    fn wants_start(&self) -> bool {
-        let needed = match self.phase {
+    /// Whether there is, or may yet be, something that waits for a worker.
+    fn needs_workers(&self) -> bool {
+        match self.phase {
             Phase::Running => true,
             Phase::Closing => !self.queue.is_empty(),
-            Phase::Stopping | Phase::Failed | Phase::Ended => false,
-        };
+            Phase::Interrupted | Phase::Stopping | Phase::Failed | Phase::Ended => false,
+        }
+    }
+
+    fn wants_start(&self) -> bool {
         let replaces = !self.settings.one_call || self.next_worker < self.slots.len() as u64;
-        needed
+        self.needs_workers()
             && replaces
             && self.workers.len() < self.slots.len() + SURGE
             && self.slots.iter().any(Option::is_none)
     }
 
-    fn start_workers(&mut self, now: Time) {
-        while self.budget.not_before() <= now && self.wants_start() {
-            let Some(index) = self.slots.iter().position(Option::is_none) else { return };
-            let (Some(seat), Some(&group)) =
-                (self.slots.get_mut(index), self.settings.slots.get(index))
-            else {
-                return;
-            };
-            let worker = WorkerId(self.next_worker);
-            self.next_worker += 1;
-            *seat = Some(worker);
-            let slot = SlotId(u32::try_from(index).unwrap_or(u32::MAX));
-            let state = State::Greeting {
-                hello_by: now + self.settings.hello_timeout,
-                ready_by: now + self.settings.ready_timeout,
-            };
-            self.workers.insert(worker, Worker { slot, group, given: 0, state });
-            self.actions.push(Action::Start { worker, slot, group });
+    /// Starts one worker, if one is wanted. What becomes of a start is known before the next.
+    fn start_worker(&mut self, now: Time) {
+        if self.budget.not_before() > now || !self.wants_start() {
+            return;
         }
+        let mut seats = self.slots.iter_mut().zip(&self.settings.slots).enumerate();
+        let Some((index, (seat, &group))) = seats.find(|(_, (seat, _))| seat.is_none()) else {
+            return;
+        };
+        let worker = WorkerId(self.next_worker);
+        self.next_worker += 1;
+        *seat = Some(worker);
+        let slot = SlotId(u32::try_from(index).unwrap_or(u32::MAX));
+        let state = State::Greeting {
+            hello_by: now.saturating_add(self.settings.hello_timeout),
+            ready_by: now.saturating_add(self.settings.ready_timeout),
+        };
+        self.workers.insert(worker, Worker { slot, group, given: 0, state });
+        self.actions.push(Action::Start { worker, slot, group });
     }
 
     /// Hands out work: first a call to everyone who is idle, then more to those who have room.
@@ -540,13 +561,10 @@ impl<B: Batch> Machine<B> {
             }
         }
         for only_idle in [true, false] {
-            let mut sent = true;
-            while sent && !self.queue.is_empty() {
-                sent = false;
-                let ids: Vec<_> = self.workers.keys().copied().collect();
-                for id in ids {
-                    sent |= self.send_to(now, id, only_idle);
-                }
+            // Who cannot be sent anything in one turn cannot in the next.
+            let mut ids: Vec<_> = self.workers.keys().copied().collect();
+            while !ids.is_empty() && !self.queue.is_empty() {
+                ids.retain(|&id| self.send_to(now, id, only_idle));
             }
         }
     }
@@ -555,7 +573,7 @@ impl<B: Batch> Machine<B> {
         let Some(worker) = self.workers.get(&id) else { return false };
         let left = self.items_left(worker);
         let State::Serving(serving) = &worker.state else { return false };
-        let room = if only_idle { serving.in_flight.is_empty() } else { serving.has_room() };
+        let room = if only_idle { serving.in_flight.is_empty() } else { serving.has_room(now) };
         if left == 0 || !room {
             return false;
         }
@@ -575,23 +593,5 @@ impl<B: Batch> Machine<B> {
         let last = self.settings.one_call;
         self.actions.push(Action::Send { worker: id, call, chunk, last });
         true
-    }
-}
-
-impl Settings {
-    /// Settings with the defaults of a pool; see `PoolBuilder` for their meaning.
-    pub(crate) fn new(slots: Vec<GroupId>) -> Self {
-        Self {
-            slots,
-            max_tasks_per_child: None,
-            task_timeout: None,
-            hello_timeout: Duration::from_secs(10),
-            ready_timeout: Duration::from_secs(60),
-            drain_timeout: Duration::from_secs(5),
-            grace: Duration::from_secs(5),
-            failed_start_intensity: 3,
-            failed_start_period: Duration::from_secs(30),
-            one_call: false,
-        }
     }
 }

@@ -6,7 +6,7 @@
 //! with the time, and what is to be done comes out as [`Action`]s. The driver next door does it.
 //!
 //! A round of the driver is: [`Machine::answer`] or [`Machine::handle`] for everything that has
-//! happened, then [`Machine::advance`] once, then carry out [`Machine::actions`].
+//! happened, then [`Machine::advance`] and carry out [`Machine::actions`], until there are none.
 //!
 //! Never, at any step:
 //! - an accepted item concludes twice, or not at all;
@@ -88,6 +88,24 @@ pub(crate) struct Settings {
     pub(crate) failed_start_period: Duration,
     /// Each worker is given one call, told that it is the last, and is not replaced.
     pub(crate) one_call: bool,
+}
+
+impl Settings {
+    /// Settings with the defaults of a pool; see `PoolBuilder` for their meaning.
+    pub(crate) fn new(slots: Vec<GroupId>) -> Self {
+        Self {
+            slots,
+            max_tasks_per_child: None,
+            task_timeout: None,
+            hello_timeout: Duration::from_secs(10),
+            ready_timeout: Duration::from_secs(60),
+            drain_timeout: Duration::from_secs(5),
+            grace: Duration::from_secs(5),
+            failed_start_intensity: 3,
+            failed_start_period: Duration::from_secs(30),
+            one_call: false,
+        }
+    }
 }
 
 /// What has happened.

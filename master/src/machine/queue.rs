@@ -9,7 +9,7 @@ use super::{Batch, Chunk, FunctionId};
 
 /// A call carries no more than this many bytes of arguments, unless a single item has more:
 /// 4 MiB. It bounds what a death makes the pool send again, whatever the chunk size.
-const MAX_CHUNK_BYTES: u64 = 4 << 20;
+pub(super) const MAX_CHUNK_BYTES: u64 = 4 << 20;
 
 /// Items of one batch in a row that wait.
 #[derive(Debug)]

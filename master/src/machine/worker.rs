@@ -10,13 +10,13 @@ use super::{Answer, Batch, CallId, FunctionId, GroupId, SlotId, Time, queue::Tak
 /// While a worker has less than this much work before it, by the measured time of its items, it
 /// is sent more: 500 us, some ten times what it takes to wake a process. So a worker of short
 /// items never waits for the master, and a long item never has others waiting behind it.
-const LOOKAHEAD: Duration = Duration::from_micros(500);
+pub(super) const LOOKAHEAD: Duration = Duration::from_micros(500);
 
 /// A worker that has something to do is sent no more beyond this many calls in flight.
-const MAX_CALLS_IN_FLIGHT: usize = 256;
+pub(super) const MAX_CALLS_IN_FLIGHT: usize = 256;
 
 /// A worker that has something to do is sent no more beyond this many bytes in flight: 1 MiB.
-const MAX_BYTES_IN_FLIGHT: u64 = 1 << 20;
+pub(super) const MAX_BYTES_IN_FLIGHT: u64 = 1 << 20;
 
 #[derive(Debug)]
 pub(super) struct Worker<B> {
@@ -168,9 +168,13 @@ impl<B: Batch> Serving<B> {
     }
 
     /// Whether one more call may be sent.
-    pub(super) fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self, now: Time) -> bool {
         if self.in_flight.is_empty() {
             return true;
+        }
+        // Whatever the ones before it took, the item that is running now is a long one.
+        if now.saturating_sub(self.in_flight.running_since) >= LOOKAHEAD {
+            return false;
         }
         let Some(item_time) = self.item_time else { return false };
         let calls = self.in_flight.calls.len();
@@ -193,13 +197,23 @@ impl<B: Batch> Worker<B> {
         }
     }
 
-    /// How many items it was sent and has not answered.
-    pub(super) const fn items_in_flight(&self) -> u64 {
+    /// How many items it was sent that are not concluded.
+    pub(super) fn items_in_flight(&self) -> u64 {
         match &self.state {
             State::Serving(Serving { in_flight, .. }) | State::Stopping { in_flight, .. } => {
-                in_flight.items
+                in_flight.items - u64::from(in_flight.expired)
             }
             State::Greeting { .. } | State::Preparing { .. } | State::Leaving { .. } => 0,
+        }
+    }
+
+    /// What it can do, unless it is on its way out.
+    pub(super) const fn functions(&self) -> Option<&HashSet<FunctionId>> {
+        match &self.state {
+            State::Preparing { functions, .. } | State::Serving(Serving { functions, .. }) => {
+                Some(functions)
+            }
+            State::Greeting { .. } | State::Leaving { .. } | State::Stopping { .. } => None,
         }
     }
 
@@ -210,7 +224,7 @@ impl<B: Batch> Worker<B> {
             State::Preparing { ready_by, .. } => Some(*ready_by),
             State::Serving(serving) if serving.in_flight.is_empty() => None,
             State::Serving(serving) => {
-                task_timeout.map(|limit| serving.in_flight.running_since + limit)
+                task_timeout.map(|limit| serving.in_flight.running_since.saturating_add(limit))
             }
             State::Leaving { by } => Some(*by),
             State::Stopping { kill_at, .. } => *kill_at,

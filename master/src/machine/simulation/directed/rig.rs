@@ -1,0 +1,222 @@
+//! A machine, and a hand that plays the driver and the workers.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    ops::Range,
+    time::Duration,
+};
+
+use super::{super::super::*, super::Load, F};
+
+/// How an item ends at its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Answer,
+    Crash,
+}
+
+/// A machine, and what it has decided so far.
+pub(super) struct Rig {
+    pub(super) machine: Machine<Load>,
+    pub(super) now: Time,
+    pub(super) started: Vec<(WorkerId, Time)>,
+    pub(super) drained: Vec<WorkerId>,
+    pub(super) terminated: Vec<WorkerId>,
+    pub(super) killed: Vec<WorkerId>,
+    /// The items of all batches that were answered, and that ended without, in this order.
+    pub(super) completed: Vec<u64>,
+    pub(super) ended: Vec<(u64, Ending)>,
+    pub(super) failed: Option<WorkerId>,
+    pub(super) has_ended: bool,
+    /// Every call that was sent.
+    sent: Vec<(WorkerId, Range<u64>)>,
+    /// What each worker that lives is to answer.
+    outstanding: HashMap<WorkerId, VecDeque<(CallId, u32, u64)>>,
+    unprepared: Vec<WorkerId>,
+    batches: usize,
+}
+
+pub(super) fn settings(slots: usize) -> Settings {
+    Settings::new(vec![GroupId(0); slots])
+}
+
+impl Rig {
+    /// A pool whose first workers were just started.
+    pub(super) fn new(settings: Settings) -> Self {
+        let mut rig = Self {
+            machine: Machine::new(settings),
+            now: Duration::ZERO,
+            started: Vec::new(),
+            drained: Vec::new(),
+            terminated: Vec::new(),
+            killed: Vec::new(),
+            completed: Vec::new(),
+            ended: Vec::new(),
+            failed: None,
+            has_ended: false,
+            sent: Vec::new(),
+            outstanding: HashMap::new(),
+            unprepared: Vec::new(),
+            batches: 0,
+        };
+        rig.settle();
+        rig
+    }
+
+    /// A pool whose first workers are ready.
+    pub(super) fn serving(settings: Settings) -> Self {
+        let mut rig = Self::new(settings);
+        rig.prepare();
+        rig
+    }
+
+    pub(super) fn handle(&mut self, event: Event<Load>) {
+        self.machine.handle(self.now, event);
+        self.settle();
+    }
+
+    pub(super) fn submit(&mut self, function: FunctionId, items: usize, chunk_size: u64) {
+        self.submit_sizes(function, &vec![10; items], chunk_size);
+    }
+
+    pub(super) fn submit_sizes(&mut self, function: FunctionId, sizes: &[u64], chunk_size: u64) {
+        let batch = Load::new(self.batches, sizes.iter().copied());
+        self.batches += 1;
+        self.handle(Event::Submitted { items: batch.items(), batch, function, chunk_size });
+    }
+
+    pub(super) fn greet(&mut self, worker: u64, functions: &[FunctionId]) {
+        let functions: HashSet<_> = functions.iter().copied().collect();
+        self.unprepared.retain(|&other| other.0 != worker);
+        self.handle(Event::Greeted { worker: WorkerId(worker), functions });
+    }
+
+    pub(super) fn ready(&mut self, worker: u64) {
+        self.handle(Event::Ready { worker: WorkerId(worker) });
+    }
+
+    /// Every worker that was started becomes ready, with one function.
+    pub(super) fn prepare(&mut self) {
+        while let Some(&worker) = self.unprepared.first() {
+            self.greet(worker.0, &[F]);
+            self.ready(worker.0);
+        }
+    }
+
+    /// A worker answers the item that is its turn.
+    pub(super) fn answer(&mut self, worker: u64) {
+        let worker = WorkerId(worker);
+        let outstanding = self.outstanding.get_mut(&worker).unwrap();
+        let (call, index, item) = outstanding.pop_front().unwrap();
+        match self.machine.answer(self.now, worker, call, index) {
+            Answer::Accepted { item: accepted, .. } => {
+                assert_eq!(accepted, item);
+                self.completed.push(item);
+            }
+            Answer::Late => {}
+            Answer::Refused => panic!("the answer to item {item} of {call:?} is refused"),
+        }
+        self.settle();
+    }
+
+    pub(super) fn answer_after(&mut self, worker: u64, time: Duration) {
+        self.now += time;
+        self.answer(worker);
+    }
+
+    /// Every worker answers whatever it has.
+    pub(super) fn answer_all(&mut self) {
+        self.run(|_| Fate::Answer);
+    }
+
+    /// Lets the workers take their items, and new ones come and old ones leave, until nothing is
+    /// left to do.
+    pub(super) fn run(&mut self, fate: impl Fn(u64) -> Fate) {
+        loop {
+            self.prepare();
+            for worker in std::mem::take(&mut self.drained) {
+                self.exit(worker.0, Unread::Nothing);
+            }
+            let busy = self.outstanding.iter().filter(|(_, items)| !items.is_empty());
+            let next = busy.map(|(&worker, items)| (items[0].2, worker)).min();
+            match next {
+                Some((item, worker)) if fate(item) == Fate::Answer => self.answer(worker.0),
+                Some((_, worker)) => self.exit(worker.0, Unread::Nothing),
+                None if self.unprepared.is_empty() && self.drained.is_empty() => return,
+                None => {}
+            }
+        }
+    }
+
+    pub(super) fn exit(&mut self, worker: u64, unread: Unread) {
+        let worker = WorkerId(worker);
+        self.outstanding.remove(&worker);
+        self.unprepared.retain(|&other| other != worker);
+        self.handle(Event::Exited { worker, unread });
+    }
+
+    /// A worker dies idle, after an item.
+    pub(super) fn exit_served(&mut self, worker: u64) {
+        self.submit(F, 1, 1);
+        self.answer(worker);
+        self.exit(worker, Unread::Nothing);
+    }
+
+    /// Time passes, with nothing else happening.
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.settle();
+    }
+
+    /// The first item of every call that a worker was sent, and the one after its last.
+    pub(super) fn sent_to(&self, worker: u64) -> Vec<(u64, u64)> {
+        let calls = self.sent.iter().filter(|(other, _)| other.0 == worker);
+        calls.map(|(_, items)| (items.start, items.end)).collect()
+    }
+
+    pub(super) fn outstanding(&self, worker: u64) -> usize {
+        self.outstanding.get(&WorkerId(worker)).map_or(0, VecDeque::len)
+    }
+
+    fn settle(&mut self) {
+        loop {
+            self.machine.advance(self.now);
+            let actions = self.machine.actions();
+            if actions.is_empty() {
+                return;
+            }
+            for action in actions {
+                self.note(action);
+            }
+        }
+    }
+
+    fn note(&mut self, action: Action<Load>) {
+        match action {
+            Action::Start { worker, .. } => {
+                self.started.push((worker, self.now));
+                self.unprepared.push(worker);
+            }
+            Action::Welcome { .. } => {}
+            Action::Send { worker, call, chunk, .. } => {
+                let items = chunk.items.clone().zip(0..).map(|(item, index)| (call, index, item));
+                self.outstanding.entry(worker).or_default().extend(items);
+                self.sent.push((worker, chunk.items));
+            }
+            Action::Drain { worker } => self.drained.push(worker),
+            Action::Terminate { worker } => {
+                self.unprepared.retain(|&other| other != worker);
+                self.terminated.push(worker);
+            }
+            Action::Kill { worker } => {
+                self.unprepared.retain(|&other| other != worker);
+                self.killed.push(worker);
+            }
+            Action::Conclude { items, ending, .. } => {
+                self.ended.extend(items.map(|item| (item, ending)));
+            }
+            Action::Fail { worker } => self.failed = Some(worker),
+            Action::End => self.has_ended = true,
+        }
+    }
+}

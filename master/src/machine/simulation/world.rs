@@ -1,0 +1,377 @@
+//! The clock, and what the driver does in the real program.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use super::{
+    super::*,
+    Load,
+    ledger::Ledger,
+    random::Random,
+    scenario::{Request, Scenario},
+    worker::{Beginning, Fate, Item, Process},
+};
+
+/// A run that takes more steps does not come to an end.
+const MAX_STEPS: u64 = 200_000;
+
+/// The machine asks for more rounds at one point in time only if it goes in circles.
+const MAX_ROUNDS: u32 = 1_000;
+
+/// How long a message is on its way, at most.
+const LATENCY: Duration = Duration::from_micros(100);
+
+/// What will happen.
+#[derive(Debug, Clone)]
+enum Happening {
+    Requested(Request),
+    /// A call arrives at a worker.
+    Arrives(WorkerId, CallId, Chunk<Load>, bool),
+    /// A worker is through with the item in its hands.
+    Finishes(WorkerId),
+    Dies(WorkerId),
+    /// From here on: what arrives at the master.
+    Greets(WorkerId),
+    Said(WorkerId, Beginning),
+    Answers(WorkerId, CallId, u32),
+    TalksNonsense(WorkerId),
+    Disconnects(WorkerId),
+    Exits(WorkerId),
+}
+
+pub(super) struct World {
+    machine: Machine<Load>,
+    scenario: Scenario,
+    random: Random,
+    trace: bool,
+    now: Time,
+    agenda: BTreeMap<(Time, u64), Happening>,
+    scheduled: u64,
+    processes: HashMap<WorkerId, Process>,
+    ledger: Ledger,
+    /// To be entered once the ledger knows all that the machine knew when it was told.
+    not_started: Vec<(WorkerId, StartFault)>,
+}
+
+impl World {
+    pub(super) fn new(scenario: Scenario, random: Random, trace: bool) -> Self {
+        if trace {
+            eprintln!("{scenario:#?}");
+        }
+        let mut world = Self {
+            machine: Machine::new(scenario.settings.clone()),
+            ledger: Ledger::new(scenario.settings.clone()),
+            random,
+            trace,
+            now: Duration::ZERO,
+            agenda: BTreeMap::new(),
+            scheduled: 0,
+            processes: HashMap::new(),
+            not_started: Vec::new(),
+            scenario,
+        };
+        for (time, request) in world.scenario.requests.clone() {
+            world.schedule(time, Happening::Requested(request));
+        }
+        world
+    }
+
+    /// Runs until nothing is left to happen.
+    pub(super) fn run(mut self) {
+        self.settle();
+        for _ in 0..MAX_STEPS {
+            let next = self.agenda.keys().next().map(|&(time, _)| time);
+            let Some(next) = next.into_iter().chain(self.machine.deadline()).min() else {
+                return self.ledger.finish();
+            };
+            let late = self.random.chance(100) && !self.scenario.lateness.is_zero();
+            let lateness =
+                if late { self.random.duration(self.scenario.lateness) } else { Duration::ZERO };
+            self.now = self.now.max(next) + lateness;
+            while let Some(entry) = self.agenda.first_entry()
+                && entry.key().0 <= self.now
+            {
+                let (_, happening) = entry.remove_entry();
+                self.happen(happening);
+            }
+            self.settle();
+        }
+        panic!("the pool did not come to its end in {MAX_STEPS} steps");
+    }
+
+    fn schedule(&mut self, time: Time, happening: Happening) {
+        self.scheduled += 1;
+        self.agenda.insert((time, self.scheduled), happening);
+    }
+
+    /// Something happens after some time of up to `most`.
+    fn schedule_within(&mut self, most: Duration, happening: Happening) {
+        let delay = self.random.duration(most);
+        self.schedule(self.now + delay, happening);
+    }
+
+    /// A worker writes to its connection. What it writes arrives in order.
+    fn say(&mut self, worker: WorkerId, happening: Happening) {
+        let arrival = self.now + self.random.duration(LATENCY);
+        let process = self.processes.get_mut(&worker).unwrap();
+        process.quiet_from = process.quiet_from.max(arrival);
+        let time = process.quiet_from;
+        self.schedule(time, happening);
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        if self.trace {
+            eprintln!("{:?}: {happening:?}", self.now);
+        }
+        match happening {
+            Happening::Requested(request) => self.request(request),
+            Happening::Arrives(worker, call, chunk, last) => {
+                let Some(process) = self.processes.get_mut(&worker) else { return };
+                if process.alive && process.connected {
+                    process.arrive(call, chunk, last);
+                    self.begin(worker);
+                }
+            }
+            Happening::Finishes(worker) => self.finish(worker),
+            Happening::Dies(worker) => self.die(worker),
+            Happening::Exits(worker) => self.exit(worker),
+            Happening::Greets(worker) => {
+                let Some(process) = self.listen(worker) else { return };
+                let functions = process.functions.clone();
+                self.ledger.greeted(worker, functions.clone());
+                self.machine.handle(self.now, Event::Greeted { worker, functions });
+            }
+            Happening::Said(worker, beginning) => self.hear_beginning(worker, beginning),
+            Happening::Answers(worker, call, item) => {
+                if self.listen(worker).is_some() {
+                    let answer = self.machine.answer(self.now, worker, call, item);
+                    self.ledger.answered(self.now, worker, call, item, &answer);
+                    if answer == Answer::Refused {
+                        self.hear_breach(worker);
+                    }
+                }
+            }
+            Happening::TalksNonsense(worker) => {
+                if self.listen(worker).is_some() {
+                    self.hear_breach(worker);
+                }
+            }
+            Happening::Disconnects(worker) => {
+                if let Some(process) = self.listen(worker) {
+                    process.heard = false;
+                    self.ledger.silenced(worker);
+                    self.machine.handle(self.now, Event::Disconnected { worker });
+                }
+            }
+        }
+    }
+
+    /// The worker, if the master listens to it.
+    fn listen(&mut self, worker: WorkerId) -> Option<&mut Process> {
+        self.processes.get_mut(&worker).filter(|process| process.heard)
+    }
+
+    fn hear_beginning(&mut self, worker: WorkerId, beginning: Beginning) {
+        if self.listen(worker).is_none() {
+            return;
+        }
+        match beginning {
+            Beginning::Ready => {
+                self.ledger.ready(worker);
+                self.machine.handle(self.now, Event::Ready { worker });
+            }
+            Beginning::Unfit => {
+                self.ledger.unfit(self.now, worker);
+                self.machine.handle(self.now, Event::Unfit { worker });
+            }
+            Beginning::Misbehaves => self.hear_breach(worker),
+            Beginning::Dies | Beginning::Silent => {}
+        }
+    }
+
+    fn hear_breach(&mut self, worker: WorkerId) {
+        self.processes.get_mut(&worker).unwrap().heard = false;
+        self.ledger.silenced(worker);
+        self.machine.handle(self.now, Event::Misbehaved { worker });
+    }
+
+    fn request(&mut self, request: Request) {
+        self.ledger.requested(&request);
+        let event = match request {
+            Request::Submit { load, function, chunk_size } => {
+                Event::Submitted { items: load.items(), batch: load, function, chunk_size }
+            }
+            Request::Close => Event::Closed,
+            Request::Interrupt => Event::Interrupted,
+            Request::Terminate => Event::Terminated,
+            Request::Kill => Event::Killed,
+        };
+        self.machine.handle(self.now, event);
+    }
+
+    /// A worker takes up its next item.
+    fn begin(&mut self, worker: WorkerId) {
+        let Some(process) = self.processes.get_mut(&worker) else { return };
+        let Some(item) = process.take_next() else { return };
+        self.ledger.began(worker, &item, process.broke_protocol);
+        let fate = Fate::random(&mut self.random, &self.scenario.faults);
+        process.in_hand = Some((item, fate));
+        if fate != Fate::Hangs {
+            self.schedule_within(self.scenario.longest_item, Happening::Finishes(worker));
+        }
+    }
+
+    fn finish(&mut self, worker: WorkerId) {
+        let Some(process) = self.processes.get_mut(&worker).filter(|process| process.alive) else {
+            return;
+        };
+        let Some((item, fate)) = process.in_hand.take() else { return };
+        let Item { call, index, last, .. } = item;
+        let answer = Happening::Answers(worker, call, index);
+        let breaks = |happening| (Some(happening), true);
+        let (said, breach) = match fate {
+            Fate::Answered | Fate::AnsweredThenLeaves => (Some(answer), false),
+            Fate::AnsweredTwice => {
+                self.say(worker, answer.clone());
+                breaks(answer)
+            }
+            Fate::AnsweredWithUnknownCall => {
+                breaks(Happening::Answers(worker, CallId(u64::MAX), index))
+            }
+            Fate::AnsweredWithOldCall => {
+                breaks(Happening::Answers(worker, CallId(call.0.wrapping_sub(1)), index))
+            }
+            Fate::AnsweredOutOfOrder => breaks(Happening::Answers(worker, call, index + 1)),
+            Fate::Garbage => breaks(Happening::TalksNonsense(worker)),
+            Fate::Crashes | Fate::Hangs => (None, false),
+            Fate::Disconnects => (Some(Happening::Disconnects(worker)), false),
+        };
+        if let Some(said) = said {
+            self.say(worker, said);
+        }
+        let process = self.processes.get_mut(&worker).unwrap();
+        process.broke_protocol |= breach;
+        process.connected &= fate != Fate::Disconnects;
+        if matches!(fate, Fate::Crashes | Fate::AnsweredThenLeaves) || last {
+            self.die(worker);
+        } else {
+            self.begin(worker);
+        }
+    }
+
+    fn die(&mut self, worker: WorkerId) {
+        let Some(process) = self.processes.get_mut(&worker).filter(|process| process.alive) else {
+            return;
+        };
+        process.alive = false;
+        if self.random.chance(700) {
+            self.say(worker, Happening::Disconnects(worker));
+        }
+        let process = &self.processes[&worker];
+        let heard_of = process.quiet_from.max(self.now) + self.random.duration(LATENCY);
+        self.schedule(heard_of, Happening::Exits(worker));
+    }
+
+    fn exit(&mut self, worker: WorkerId) {
+        let process = self.processes.remove(&worker).unwrap();
+        let unread = match process.has_unread() && self.random.chance(800) {
+            true => Unread::Something,
+            false => Unread::Nothing,
+        };
+        self.ledger.exited(self.now, worker, unread);
+        self.machine.handle(self.now, Event::Exited { worker, unread });
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..MAX_ROUNDS {
+            self.machine.advance(self.now);
+            let actions = self.machine.actions();
+            if actions.is_empty() {
+                return self.ledger.check(self.now, &self.machine);
+            }
+            for action in actions {
+                if self.trace {
+                    eprintln!("{:?}:   {action:?}", self.now);
+                }
+                self.ledger.decided(self.now, &action);
+                self.perform(action);
+            }
+            for (worker, fault) in std::mem::take(&mut self.not_started) {
+                self.ledger.not_started(self.now, worker, fault);
+            }
+        }
+        panic!("the machine never rests");
+    }
+
+    fn perform(&mut self, action: Action<Load>) {
+        match action {
+            Action::Start { worker, group, .. } => self.start(worker, group),
+            Action::Welcome { worker } => self.welcome(worker),
+            Action::Send { worker, call, chunk, last } => {
+                let arrival = self.now + self.random.duration(LATENCY);
+                let process = self.processes.get_mut(&worker).unwrap();
+                process.count_sent();
+                process.arrived_from = process.arrived_from.max(arrival);
+                let time = process.arrived_from;
+                self.schedule(time, Happening::Arrives(worker, call, chunk, last));
+            }
+            Action::Drain { worker } => {
+                if self.processes.get(&worker).is_some_and(|process| !process.ignores_drain) {
+                    let most = self.scenario.settings.drain_timeout * 2;
+                    self.schedule_within(most, Happening::Dies(worker));
+                }
+            }
+            Action::Terminate { worker } => {
+                if self.processes.get(&worker).is_some_and(|process| !process.ignores_terminate) {
+                    let most = self.scenario.settings.grace * 2;
+                    self.schedule_within(most, Happening::Dies(worker));
+                }
+            }
+            Action::Kill { worker } => self.schedule_within(LATENCY, Happening::Dies(worker)),
+            Action::Conclude { .. } | Action::Fail { .. } | Action::End => {}
+        }
+    }
+
+    fn start(&mut self, worker: WorkerId, group: GroupId) {
+        let faults = self.scenario.faults.clone();
+        if self.random.chance(faults.not_started) {
+            let permanent = self.random.chance(faults.permanent);
+            let fault = if permanent { StartFault::Permanent } else { StartFault::Passing };
+            self.not_started.push((worker, fault));
+            return self.machine.handle(self.now, Event::NotStarted { worker, fault });
+        }
+        let process = Process::random(&mut self.random, &self.scenario, group);
+        self.processes.insert(worker, process);
+        if self.random.chance(faults.dies_any_time) {
+            self.schedule_within(Duration::from_secs(10), Happening::Dies(worker));
+        }
+        let beginning = match self.random.chance(faults.unfit) {
+            // Its version or its token is rejected.
+            true => Beginning::Unfit,
+            false => Beginning::random(&mut self.random, &faults),
+        };
+        let most = self.scenario.settings.hello_timeout.min(Duration::from_secs(1));
+        match beginning {
+            Beginning::Ready => self.schedule_within(most, Happening::Greets(worker)),
+            Beginning::Dies => self.schedule_within(most, Happening::Dies(worker)),
+            Beginning::Silent => {}
+            said => self.schedule_within(most, Happening::Said(worker, said)),
+        }
+    }
+
+    fn welcome(&mut self, worker: WorkerId) {
+        let faults = self.scenario.faults.clone();
+        let beginning = match self.random.chance(faults.unfit) {
+            true => Beginning::Unfit,
+            false => Beginning::random(&mut self.random, &faults),
+        };
+        let most = self.scenario.settings.ready_timeout.min(Duration::from_secs(2));
+        match beginning {
+            Beginning::Dies => self.schedule_within(most, Happening::Dies(worker)),
+            Beginning::Silent => {}
+            said => self.schedule_within(most, Happening::Said(worker, said)),
+        }
+    }
+}
