@@ -1,6 +1,12 @@
 //! What a caller submits, on its way to the workers, and where the outcomes go.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use crate::{error::Error, machine};
 
@@ -43,9 +49,19 @@ pub(crate) trait Sink: Send + Sync {
 
 /// One submission.
 pub(crate) struct Submission {
+    /// No other submission of this process has it.
+    pub(crate) id: u64,
     pub(crate) function: String,
     pub(crate) items: Items,
     pub(crate) sink: Arc<dyn Sink>,
+}
+
+impl Submission {
+    pub(crate) fn new(function: String, items: Items, sink: Arc<dyn Sink>) -> Self {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Self { id, function, items, sink }
+    }
 }
 
 impl Drop for Submission {
@@ -55,6 +71,10 @@ impl Drop for Submission {
 }
 
 impl machine::Batch for Arc<Submission> {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
     fn bytes(&self, items: Range<u64>) -> u64 {
         self.items.place(&items).len() as u64
     }

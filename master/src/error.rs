@@ -17,25 +17,27 @@ pub enum Error {
     /// is not known.
     #[error("lost: {0}")]
     Lost(Box<WorkerReport>),
-    /// The task ran for longer than it may, and its worker was stopped.
-    #[error("timed out: `{function}` was stopped after {after}", after = Seconds(*.after))]
-    TimedOut {
-        /// The function that ran.
-        function: String,
-        /// How long it had been running.
-        after: Duration,
-    },
+    /// The task ran for longer than it may, and its worker was stopped; [`WorkerReport::running`]
+    /// tells for how long.
+    #[error("timed out: {0}")]
+    TimedOut(Box<WorkerReport>),
     /// The task was cancelled; it was not begun, or its end was not waited for.
     #[error("cancelled: {0}")]
     Cancelled(Cancelled),
 
     /// No worker of the pool has the function. No task of the call was begun.
-    #[error("no worker has a function `{function}`; there are: {}", Names(.available))]
+    #[error(
+        "no worker has a function `{function}` ({workers}); there are: {available}",
+        workers = Names(.workers),
+        available = Names(.available)
+    )]
     UnknownFunction {
         /// The function that was asked for.
         function: String,
         /// The functions that there are, in alphabetical order.
         available: Vec<String>,
+        /// The worker commands of the pool.
+        workers: Vec<String>,
     },
     /// The pool cannot work: its workers cannot be started, or cannot be used.
     #[error("the pool cannot work: {0}")]
@@ -64,6 +66,8 @@ pub enum Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cancelled {
+    /// The caller cancelled it.
+    ByCaller,
     /// The pool was terminated.
     Terminated,
     /// The pool was told to begin nothing more.
@@ -73,6 +77,7 @@ pub enum Cancelled {
 impl fmt::Display for Cancelled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::ByCaller => "the caller cancelled it",
             Self::Terminated => "the pool was terminated",
             Self::Interrupted => "it had not begun when the run was interrupted",
         })

@@ -1,4 +1,40 @@
-//! Runs functions on a supervised pool of worker processes.
+//! Runs functions on a supervised pool of worker processes: `multiprocessing` for executables.
+//!
+//! A worker is any executable that speaks the protocol of the crate `protocol`, in any language.
+//! This crate starts workers, watches them, gives them work and replaces them; it never loads or
+//! interprets what they run. The program `master` is this library with a command line.
+//!
+//! ```no_run
+//! use master::{Error, Pool, Process};
+//!
+//! fn main() -> Result<(), Error> {
+//!     // Two processes at once: the cube is there before the square, which takes a second.
+//!     let square = Process::builder("square", (10, 1))?.start()?;
+//!     let cube = Process::builder("cube", (15,))?.start()?;
+//!     println!("{}", cube.result::<i64>()?);
+//!     println!("{}", square.result::<i64>()?);
+//!
+//!     // A pool of five.
+//!     let pool = Pool::builder().processes(5).build()?;
+//!     let squares: Vec<i64> = pool.map("square", 2..=8)?;
+//!     assert_eq!(squares, [4, 9, 16, 25, 36, 49, 64]);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Every task ends in exactly one of these ways: it completes, or it is [`Error::Failed`]
+//! because its function said so, [`Error::Lost`] because its worker died, [`Error::TimedOut`],
+//! or cancelled. The death of a worker costs the one task that it may have been running.
+//!
+//! In reading order:
+//! - [`Pool`] and [`PoolBuilder`]; [`MapResult`] and [`ApplyResult`] for what is not there yet;
+//! - [`Process`] and [`ProcessBuilder`];
+//! - [`Arguments`], [`Encoded`] and the traits [`IntoArguments`] and [`FromResult`]: what goes in
+//!   and comes out;
+//! - [`Error`], and [`WorkerReport`], the evidence behind it;
+//! - [`command`]: which executable a worker command names;
+//! - [`program`]: the program `master`.
+
 mod arguments;
 mod batch;
 pub mod command;
@@ -15,7 +51,7 @@ mod stream;
 pub use self::{
     arguments::{Arguments, Encoded, FromResult, IntoArguments, MAX_ARGUMENTS},
     error::{Cancelled, Error, Failure},
-    pool::{Pool, PoolBuilder},
+    pool::{MAX_PROCESSES, Pool, PoolBuilder},
     process::{Process, ProcessBuilder},
     report::{Exit, Stage, WorkerReport},
     result::{ApplyResult, MapResult},

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     num::{NonZeroU64, NonZeroUsize},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -17,11 +17,23 @@ use crate::{
     error::Error,
     machine::{GroupId, Settings},
     result::{ApplyResult, Collector, MapResult},
-    stream::{self, Feeder, LOOK_AHEAD_ITEMS, Stream},
+    stream::{self, Feeder, LOOK_AHEAD_ITEMS, Stream, StreamOptions},
 };
 
 /// Chunks that a map without a chunk size makes for each worker, as in Python.
 const CHUNKS_A_WORKER: u64 = 4;
+
+/// How many workers a pool may have: 4096. It is more than a machine has any use for, and bounds
+/// what a mistyped number costs.
+pub const MAX_PROCESSES: usize = 4096;
+
+/// The longest time limit that counts; a longer one never passes either. It is near enough that
+/// adding it to a time never overflows: 100 years.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// How long an initializer may take by default: 10 minutes, enough to load whatever a worker
+/// may need, and an end to one that hangs.
+pub(crate) const INITIALIZER_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A pool of worker processes that run functions.
 ///
@@ -40,9 +52,20 @@ const CHUNKS_A_WORKER: u64 = 4;
 /// # Ok::<(), master::Error>(())
 /// ```
 pub struct Pool {
-    handle: Arc<Handle>,
+    life: Arc<Life>,
     processes: u64,
-    state: std::sync::Mutex<State>,
+}
+
+/// What a pool shares with those who feed it.
+struct Life {
+    handle: Arc<Handle>,
+    now: Mutex<Now>,
+}
+
+struct Now {
+    state: State,
+    /// How many inputs are still being read. A pool that is closed finishes them.
+    open_inputs: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +77,7 @@ enum State {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.state();
+        let state = self.life.now().state;
         f.debug_struct("Pool").field("processes", &self.processes).field("state", &state).finish()
     }
 }
@@ -169,32 +192,33 @@ impl Pool {
         self.submit_map(function, items, chunk_size)
     }
 
-    /// No more calls are taken; those that were are finished, then the workers leave.
+    /// No more calls are taken; those that were are finished, also those whose inputs are still
+    /// being read, then the workers leave.
     pub fn close(&self) {
-        let mut state = self.lock();
-        if *state == State::Running {
-            *state = State::Closed;
-            self.handle.send(Command::Close);
+        let mut now = self.life.now();
+        if now.state == State::Running {
+            now.state = State::Closed;
+            if now.open_inputs == 0 {
+                self.life.handle.send(Command::Close);
+            }
         }
     }
 
     /// No more calls are taken, and those that were are cancelled; the workers are stopped.
     pub fn terminate(&self) {
-        let mut state = self.lock();
-        if *state != State::Terminated {
-            *state = State::Terminated;
-            self.handle.send(Command::Terminate);
-        }
+        self.end(State::Terminated, Command::Terminate);
     }
 
     /// Begins nothing more: calls that wait are cancelled, those that were sent to a worker are
     /// finished, then the workers leave.
     pub fn interrupt(&self) {
-        let mut state = self.lock();
-        if *state != State::Terminated {
-            *state = State::Closed;
-            self.handle.send(Command::Interrupt);
-        }
+        self.end(State::Closed, Command::Interrupt);
+    }
+
+    /// As [`Self::terminate`], without any grace for the workers.
+    pub fn kill(&self) {
+        self.life.now().state = State::Terminated;
+        self.life.handle.send(Command::Kill);
     }
 
     /// Waits until every worker is gone, after [`Self::close`] or [`Self::terminate`].
@@ -202,52 +226,67 @@ impl Pool {
     /// # Errors
     /// [`Error::InvalidArgument`] if the pool is still running.
     pub fn join(&self) -> Result<(), Error> {
-        if self.state() == State::Running && self.handle.status().failure.is_none() {
+        if self.life.now().state == State::Running && self.failure().is_none() {
             let text = "the pool is still running: close or terminate it before it is joined";
             return Err(Error::InvalidArgument(text.into()));
         }
-        self.handle.join();
+        self.life.handle.join();
         Ok(())
     }
 
-    /// Outcomes in the order of the inputs, or as they come; inputs may come slowly. At least
-    /// four chunks of `chunk_size` for each worker may be on their way.
+    /// Outcomes in the order of the inputs, or as they come; inputs may come slowly, also after
+    /// the pool was closed. At least four chunks of `chunk_size` for each worker may be on their
+    /// way.
     pub(crate) fn stream(
         &self,
         function: &str,
         ordered: bool,
         chunk_size: u64,
-    ) -> (Feeder, Stream) {
-        let chunks = chunk_size.saturating_mul(self.processes * CHUNKS_A_WORKER);
-        let look_ahead = chunks.max(LOOK_AHEAD_ITEMS);
-        stream::stream(Arc::clone(&self.handle), function.to_owned(), ordered, look_ahead)
+    ) -> Result<(Feeder, Stream), Error> {
+        let mut now = self.life.now();
+        self.check_running(&now)?;
+        now.open_inputs += 1;
+        drop(now);
+        let open = Box::new(OpenInput(Arc::clone(&self.life)));
+        let enough = chunk_size.saturating_mul(self.processes * CHUNKS_A_WORKER);
+        let look_ahead = enough.max(LOOK_AHEAD_ITEMS);
+        let options = StreamOptions { ordered, look_ahead, enough };
+        let handle = Arc::clone(&self.life.handle);
+        Ok(stream::stream(handle, open, function.to_owned(), options))
     }
 
     /// Why the pool cannot work, if that is so.
     pub(crate) fn failure(&self) -> Option<Error> {
-        self.handle.status().failure.map(Error::PoolFailed)
+        self.life.handle.status().failure.map(Error::PoolFailed)
     }
 
-    /// Waits until the pool has failed or ended.
-    pub(crate) fn wait_for_failure(&self) {
-        self.handle.wait(None, |status| status.failure.is_some() || status.ended);
-    }
-
-    /// Waits until every worker is gone; the pool is closed, terminated or has failed.
-    pub(crate) fn wait_for_end(&self) {
-        self.handle.join();
+    /// Waits until every worker is gone, for so long at most; the pool is closed, terminated or
+    /// has failed.
+    pub(crate) fn wait_for_end(&self, timeout: Option<Duration>) -> bool {
+        self.life.handle.wait(timeout, |status| status.ended)
     }
 
     /// How many items were left running by [`Self::interrupt`].
     pub(crate) fn running_at_interrupt(&self) -> u64 {
-        self.handle.wait(None, |status| status.running_at_interrupt.is_some() || status.ended);
-        self.handle.status().running_at_interrupt.unwrap_or(0)
+        let handle = &self.life.handle;
+        handle.wait(None, |status| status.running_at_interrupt.is_some() || status.ended);
+        handle.status().running_at_interrupt.unwrap_or(0)
     }
 
-    /// As [`Self::terminate`], without any grace.
-    pub(crate) fn kill(&self) {
-        *self.lock() = State::Terminated;
-        self.handle.send(Command::Kill);
+    fn end(&self, state: State, command: Command) {
+        let mut now = self.life.now();
+        if now.state != State::Terminated {
+            now.state = state;
+            self.life.handle.send(command);
+        }
+    }
+
+    fn check_running(&self, now: &Now) -> Result<(), Error> {
+        match (now.state, self.failure()) {
+            (State::Closed | State::Terminated, _) => Err(Error::NotRunning),
+            (State::Running, Some(failure)) => Err(failure),
+            (State::Running, None) => Ok(()),
+        }
     }
 
     fn submit_map<R: FromResult>(
@@ -267,34 +306,43 @@ impl Pool {
         items: Items,
         chunk_size: u64,
     ) -> Result<Arc<Collector>, Error> {
-        if self.state() != State::Running {
-            return Err(Error::NotRunning);
-        }
-        if let Some(error) = self.failure() {
-            return Err(error);
-        }
+        // Held until the submission is on its way, so that none comes behind a `close`.
+        let now = self.life.now();
+        self.check_running(&now)?;
         let collector = Arc::new(Collector::new(items.len()));
         if items.len() > 0 {
             let (function, sink) = (function.to_owned(), Arc::clone(&collector));
-            let submission = Arc::new(Submission { function, items, sink });
-            self.handle.send(Command::Submit { submission, chunk_size });
+            let submission = Arc::new(Submission::new(function, items, sink));
+            self.life.handle.send(Command::Submit { submission, chunk_size });
         }
+        drop(now);
         Ok(collector)
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+impl Life {
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn state(&self) -> State {
-        *self.lock()
+/// An input that is still being read.
+struct OpenInput(Arc<Life>);
+
+impl Drop for OpenInput {
+    fn drop(&mut self) {
+        let mut now = self.0.now();
+        now.open_inputs = now.open_inputs.saturating_sub(1);
+        if now.open_inputs == 0 && now.state == State::Closed {
+            self.0.handle.send(Command::Close);
+        }
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
         self.terminate();
-        self.handle.join();
+        self.life.handle.join();
     }
 }
 
@@ -316,6 +364,7 @@ pub struct PoolBuilder {
     max_tasks_per_child: Option<u64>,
     task_timeout: Option<Duration>,
     start_timeout: Option<Duration>,
+    initializer_timeout: Option<Duration>,
     name: String,
     surroundings: Surroundings,
 }
@@ -360,9 +409,16 @@ impl PoolBuilder {
         self
     }
 
-    /// How long a worker may take from its start to its hello. Default: 10 seconds.
+    /// How long a worker may take from its start until it is ready, or until it has said hello
+    /// if there is an initializer. Default: 10 seconds.
     pub const fn start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = Some(timeout);
+        self
+    }
+
+    /// How long the initializer may take in each worker. Default: 10 minutes.
+    pub const fn initializer_timeout(mut self, timeout: Duration) -> Self {
+        self.initializer_timeout = Some(timeout);
         self
     }
 
@@ -387,7 +443,8 @@ impl PoolBuilder {
     pub fn build(self) -> Result<Pool, Error> {
         let processes = self.slots()?.len() as u64;
         let handle = Arc::new(Handle::start(self.plan()?)?);
-        Ok(Pool { handle, processes, state: std::sync::Mutex::new(State::Running) })
+        let now = Mutex::new(Now { state: State::Running, open_inputs: 0 });
+        Ok(Pool { life: Arc::new(Life { handle, now }), processes })
     }
 
     fn plan(self) -> Result<Plan, Error> {
@@ -401,8 +458,12 @@ impl PoolBuilder {
         settings.task_timeout = positive("the task timeout", self.task_timeout)?;
         if let Some(timeout) = positive("the start timeout", self.start_timeout)? {
             settings.hello_timeout = timeout;
-            settings.ready_timeout = settings.ready_timeout.max(timeout);
         }
+        let preparation = positive("the initializer timeout", self.initializer_timeout)?;
+        settings.ready_timeout = match self.initializer {
+            Some(_) => settings.hello_timeout + preparation.unwrap_or(INITIALIZER_TIMEOUT),
+            None => settings.hello_timeout,
+        };
         let initializer = self.initializer.map(Initializer::from);
         let commands = match self.workers.is_empty() {
             true => vec![default_worker()?],
@@ -415,8 +476,8 @@ impl PoolBuilder {
     /// The group of each slot: kinds with a count have so many, the others share what is left
     /// of the processes, one each at least.
     fn slots(&self) -> Result<Vec<GroupId>, Error> {
-        let counted: usize =
-            self.workers.iter().filter_map(|(_, count)| *count).map(NonZeroUsize::get).sum();
+        let counts = self.workers.iter().filter_map(|(_, count)| *count).map(NonZeroUsize::get);
+        let counted = counts.fold(0, usize::saturating_add);
         let uncounted = self.workers.iter().filter(|(_, count)| count.is_none()).count();
         let processes = match self.processes {
             Some(0) => {
@@ -424,8 +485,15 @@ impl PoolBuilder {
             }
             Some(processes) => processes,
             None if !self.workers.is_empty() && uncounted == 0 => counted,
-            None => counted + available_cpus().saturating_sub(counted).max(uncounted).max(1),
+            None => counted
+                .saturating_add(available_cpus().saturating_sub(counted).max(uncounted).max(1)),
         };
+        if processes.max(counted) > MAX_PROCESSES {
+            return Err(Error::InvalidArgument(format!(
+                "{} processes are too many: a pool has at most {MAX_PROCESSES}",
+                processes.max(counted)
+            )));
+        }
         if processes < counted + uncounted || uncounted == 0 && counted > 0 && processes != counted
         {
             return Err(Error::InvalidArgument(format!(
@@ -466,11 +534,11 @@ pub(crate) fn default_worker() -> Result<WorkerCommand, Error> {
     found.map_err(|error| Error::InvalidArgument(error.to_string()))
 }
 
-fn positive(what: &str, duration: Option<Duration>) -> Result<Option<Duration>, Error> {
+pub(crate) fn positive(what: &str, duration: Option<Duration>) -> Result<Option<Duration>, Error> {
     match duration {
         Some(Duration::ZERO) => {
             Err(Error::InvalidArgument(format!("{what} must be longer than 0")))
         }
-        _ => Ok(duration),
+        _ => Ok(duration.map(|duration| duration.min(LONGEST))),
     }
 }

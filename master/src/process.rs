@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     arguments::{FromResult, IntoArguments},
-    batch::Submission,
+    batch::{Items, Submission},
     command::WorkerCommand,
     driver::{Command, Handle, Initializer, Plan, Surroundings},
     error::Error,
     machine::{GroupId, Settings},
-    pool::default_worker,
+    pool::{INITIALIZER_TIMEOUT, default_worker, positive},
     result::{ApplyResult, Collector},
 };
 
@@ -106,12 +106,12 @@ impl Process {
     /// # Errors
     /// Why there is no result.
     pub fn result<R: FromResult>(&self) -> Result<R, Error> {
-        ApplyResult::new(Arc::clone(&self.collector)).get()
-    }
-
-    /// What can end it from elsewhere.
-    pub(crate) fn stopper(&self) -> Stopper {
-        Stopper(Arc::clone(&self.handle))
+        let result = ApplyResult::new(Arc::clone(&self.collector)).get();
+        // A call that came too late for a worker that cannot be used has that for its reason.
+        match (result, self.handle.status().failure) {
+            (Err(Error::NotRunning), Some(report)) => Err(Error::PoolFailed(report)),
+            (result, _) => result,
+        }
     }
 
     /// Ends it: the polite signal, and after 5 seconds the one that cannot be ignored.
@@ -121,9 +121,13 @@ impl Process {
 }
 
 /// Ends a process while another thread waits for it.
-pub(crate) struct Stopper(Arc<Handle>);
+pub(crate) struct Stopper(pub(crate) Arc<Handle>);
 
 impl Stopper {
+    pub(crate) fn wait_for_end(&self, timeout: Duration) {
+        self.0.wait(Some(timeout), |status| status.ended);
+    }
+
     pub(crate) fn is_alive(&self) -> bool {
         !self.0.status().ended
     }
@@ -178,19 +182,29 @@ impl ProcessBuilder {
     /// Starts it. Its standard output and error are those of this process.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if no worker command was given and the default one is not
-    /// found; [`Error::Setup`] if the operating system refuses. A command that cannot be run
+    /// [`Error::InvalidArgument`] for a time limit of 0, and if no worker command was given and
+    /// the default one is not found; [`Error::Setup`] if the operating system refuses. A command that cannot be run
     /// shows in [`Process::result`].
     pub fn start(self) -> Result<Process, Error> {
+        Ok(self.prepare()?.release())
+    }
+
+    /// Starts the worker, and keeps its call back.
+    pub(crate) fn prepare(self) -> Result<Prepared, Error> {
         let command = match self.worker {
             Some(command) => command,
             None => default_worker()?,
         };
         let mut settings = Settings::new(vec![GroupId(0)]);
         settings.one_call = true;
-        settings.task_timeout = self.task_timeout;
-        settings.hello_timeout = self.start_timeout.unwrap_or(settings.hello_timeout);
-        settings.ready_timeout = settings.ready_timeout.max(settings.hello_timeout);
+        settings.task_timeout = positive("the task timeout", self.task_timeout)?;
+        if let Some(timeout) = positive("the start timeout", self.start_timeout)? {
+            settings.hello_timeout = timeout;
+        }
+        settings.ready_timeout = match self.initializer {
+            Some(_) => settings.hello_timeout + INITIALIZER_TIMEOUT,
+            None => settings.hello_timeout,
+        };
         let name = if self.name.is_empty() { self.function.clone() } else { self.name };
         let surroundings = Surroundings { inherit_output: true, ..Surroundings::default() };
         let commands = vec![command];
@@ -199,10 +213,50 @@ impl ProcessBuilder {
         let items = self.arguments.into_items()?;
         let handle = Arc::new(Handle::start(plan)?);
         let collector = Arc::new(Collector::new(1));
-        let sink = Arc::clone(&collector);
-        let submission = Arc::new(Submission { function: self.function, items, sink });
-        handle.send(Command::Submit { submission, chunk_size: 1 });
-        handle.send(Command::Close);
-        Ok(Process { handle, collector, name })
+        let process = Process { handle, collector, name };
+        Ok(Prepared { process, function: self.function, items })
+    }
+}
+
+/// A process whose worker has been started, and whose call has not begun.
+pub(crate) struct Prepared {
+    process: Process,
+    function: String,
+    items: Items,
+}
+
+impl Prepared {
+    /// Waits for what the worker announces; `None` if it cannot be used.
+    pub(crate) fn announced(&self) -> Option<Vec<String>> {
+        let handle = &self.process.handle;
+        handle.wait(None, |status| {
+            status.hello.is_some() || status.failure.is_some() || status.ended
+        });
+        let hello = handle.status().hello?;
+        Some(hello.functions.iter().map(|function| function.name.clone()).collect())
+    }
+
+    pub(crate) fn function(&self) -> &str {
+        &self.function
+    }
+
+    /// What can end it from elsewhere, now and later.
+    pub(crate) fn stopper(&self) -> Stopper {
+        Stopper(Arc::clone(&self.process.handle))
+    }
+
+    /// Lets the worker go without its call.
+    pub(crate) fn abandon(&self) {
+        self.process.handle.send(Command::Close);
+    }
+
+    /// Begins the call.
+    pub(crate) fn release(self) -> Process {
+        let Self { process, function, items } = self;
+        let sink = Arc::clone(&process.collector);
+        let submission = Arc::new(Submission::new(function, items, sink));
+        process.handle.send(Command::Submit { submission, chunk_size: 1 });
+        process.handle.send(Command::Close);
+        process
     }
 }

@@ -78,7 +78,8 @@ pub struct WorkerReport {
     pub command: String,
     /// How far it had come.
     pub stage: Stage,
-    /// How its process ended, if it had ended by the time of the report.
+    /// How its process ended, if it had ended by the time of the report, and the master did not
+    /// kill it for the reason below.
     pub exit: Option<Exit>,
     /// What else is known: a breach of the protocol, a deadline that passed, an error of the
     /// operating system, the error of an initializer.
@@ -99,18 +100,23 @@ impl fmt::Display for WorkerReport {
             write!(f, ", pid {pid}")?;
         }
         write!(f, " (`{}`) ", self.command)?;
-        match (self.exit, &self.reason) {
+        // A reason may bring a traceback, which goes below.
+        let mut reason = self.reason.iter().flat_map(|reason| reason.lines());
+        match (self.exit, reason.next()) {
             (Some(exit), Some(reason)) => write!(f, "{reason}, and {exit}")?,
             (Some(exit), None) => write!(f, "{exit}")?,
             (None, Some(reason)) => write!(f, "{reason}")?,
             (None, None) => f.write_str("was lost")?,
         }
-        match &self.running {
-            Some((function, time)) => {
+        match (&self.running, self.exit, &self.reason) {
+            (Some((function, time)), _, _) => {
                 write!(f, " while it ran `{function}`, after {}", Seconds(*time))?;
             }
-            None => write!(f, " {}", self.stage)?,
+            // A reason that stands alone says by itself how far the worker had come.
+            (None, None, Some(_)) => {}
+            (None, _, _) => write!(f, " {}", self.stage)?,
         }
+        reason.try_for_each(|line| write!(f, "\n    {line}"))?;
         write_lines(f, "standard error", &self.stderr)?;
         write_lines(f, "standard output", &self.stdout)
     }

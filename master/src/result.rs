@@ -20,11 +20,15 @@ pub(crate) struct Collector {
 #[derive(Debug, Default)]
 struct Collected {
     pending: u64,
+    /// No more outcomes will come, though some items have none.
+    abandoned: bool,
     /// The encoded values of all completed items, in the order in which they came.
     values: Vec<u8>,
     /// Where in `values` that of each item lies.
     places: Vec<Range<usize>>,
-    errors: BTreeMap<u64, Error>,
+    /// Why items have no value: neighbours with the same reason together, by the first of them,
+    /// each with the end of its range.
+    errors: BTreeMap<u64, (u64, Error)>,
 }
 
 impl Collector {
@@ -39,7 +43,8 @@ impl Collector {
     }
 
     fn wait(&self, timeout: Option<Duration>) -> Option<MutexGuard<'_, Collected>> {
-        let deadline = timeout.map(|timeout| now() + timeout);
+        // A time that is too far away to be told never comes.
+        let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
         let mut state = self.lock();
         while state.pending > 0 {
             state = match deadline {
@@ -77,7 +82,7 @@ impl Sink for Collector {
     fn ended(&self, items: Range<u64>, error: &Error) {
         let mut state = self.lock();
         state.pending = state.pending.saturating_sub(items.end - items.start);
-        state.errors.extend(items.map(|item| (item, error.clone())));
+        state.errors.insert(items.start, (items.end, error.clone()));
         if state.pending == 0 {
             self.complete.notify_all();
         }
@@ -87,7 +92,7 @@ impl Sink for Collector {
         let mut state = self.lock();
         if state.pending > 0 {
             state.pending = 0;
-            state.errors.entry(0).or_insert(Error::NotRunning);
+            state.abandoned = true;
             self.complete.notify_all();
         }
     }
@@ -159,7 +164,7 @@ impl<R: FromResult> MapResult<R> {
     pub fn successful(&self) -> Result<bool, Error> {
         let state = self.collector.lock();
         match state.pending {
-            0 => Ok(state.errors.is_empty()),
+            0 => Ok(state.errors.is_empty() && !state.abandoned),
             _ => Err(Error::NotReady(Duration::ZERO)),
         }
     }
@@ -168,7 +173,7 @@ impl<R: FromResult> MapResult<R> {
         let Some(state) = self.collector.wait(timeout) else {
             return Err(Error::NotReady(timeout.unwrap_or_default()));
         };
-        if let Some((_, error)) = state.errors.first_key_value() {
+        if let Some((_, (_, error))) = state.errors.first_key_value() {
             return Err(error.clone());
         }
         (0..state.places.len()).map(|item| outcome(&state, item)).collect()
@@ -176,11 +181,16 @@ impl<R: FromResult> MapResult<R> {
 }
 
 fn outcome<R: FromResult>(state: &Collected, item: usize) -> Result<R, Error> {
-    if let Some(error) = state.errors.get(&(item as u64)) {
+    let before = state.errors.range(..=item as u64).next_back();
+    if let Some((_, (_, error))) = before.filter(|(_, (end, _))| (item as u64) < *end) {
         return Err(error.clone());
     }
     let place = state.places.get(item).cloned().unwrap_or_default();
-    R::from_result(state.values.get(place).unwrap_or_default())
+    match state.values.get(place) {
+        // Every value has at least a byte: there will be none.
+        None | Some([]) => Err(Error::NotRunning),
+        Some(value) => R::from_result(value),
+    }
 }
 
 /// The result of a single call, once it is there.

@@ -11,11 +11,12 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use crate::{
     batch::{Items, Sink, Submission},
-    driver::{Command, Handle},
+    driver::{Command, Handle, Observer, now},
     error::Error,
 };
 
@@ -23,22 +24,36 @@ use crate::{
 /// not yet taken. It hides the time of some slow items among many short ones.
 pub(crate) const LOOK_AHEAD_ITEMS: u64 = 4096;
 
-/// How many bytes may be on their way between input and output, arguments and results together,
-/// beyond a single chunk: 64 MiB.
+/// How many bytes may be on their way between input and output, arguments and results together:
+/// 64 MiB. How large results are is not known before they come, so the number of items follows
+/// the size of those that have come.
 pub(crate) const LOOK_AHEAD_BYTES: usize = 64 << 20;
 
 /// The encoded value of an item, or why there is none.
 pub(crate) type Outcome = Result<Vec<u8>, Error>;
 
-/// Makes both ends.
+/// How a stream is to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StreamOptions {
+    /// Outcomes come in the order of the inputs.
+    pub(crate) ordered: bool,
+    /// How many items may be between the two ends.
+    pub(crate) look_ahead: u64,
+    /// How many of them are enough to keep all workers busy, whatever the size of results.
+    pub(crate) enough: u64,
+}
+
+/// Makes both ends. `open` lives as long as inputs may come.
 pub(crate) fn stream(
     handle: Arc<Handle>,
+    open: Box<dyn Send>,
     function: String,
-    ordered: bool,
-    look_ahead: u64,
+    options: StreamOptions,
 ) -> (Feeder, Stream) {
-    let (state, changed) = (Mutex::default(), Condvar::new());
-    let shared = Arc::new(Shared { ordered, look_ahead, state, changed });
+    let state = Mutex::new(State { open: Some(open), ..State::default() });
+    let shared = Arc::new(Shared { options, state, changed: Condvar::new() });
+    let observer: Arc<dyn Observer> = Arc::clone(&shared) as _;
+    handle.observe(&observer);
     let feeder = Feeder { handle, function, shared: Arc::clone(&shared) };
     (feeder, Stream { shared, taken: VecDeque::new() })
 }
@@ -59,9 +74,7 @@ pub(crate) struct Stream {
 }
 
 struct Shared {
-    ordered: bool,
-    /// How many items may be between the two ends.
-    look_ahead: u64,
+    options: StreamOptions,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -76,7 +89,13 @@ struct State {
     /// Items and bytes between the two ends.
     items: u64,
     bytes: usize,
+    /// The size of results by recent measure, in bytes; 0 before the first.
+    result_size: usize,
     input_ended: bool,
+    /// Dropped when the input ends.
+    open: Option<Box<dyn Send>>,
+    /// What ended the input before its time, to be told at the end of the outcomes.
+    cut_short: Option<Error>,
     reader_waits: bool,
     feeder_waits: bool,
     /// Nobody will take any more outcomes.
@@ -87,45 +106,130 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// How many more items may be submitted.
+    fn room(&self, state: &State) -> u64 {
+        let StreamOptions { look_ahead, enough, .. } = self.options;
+        let enough = enough.min(look_ahead);
+        let limit = match state.result_size {
+            0 => enough,
+            size => ((LOOK_AHEAD_BYTES / size) as u64).clamp(enough, look_ahead),
+        };
+        if state.bytes >= LOOK_AHEAD_BYTES {
+            return u64::from(state.items == 0);
+        }
+        limit.saturating_sub(state.items)
+    }
+
+    /// Puts an outcome where it belongs.
+    fn put(&self, input: u64, arguments_size: usize, outcome: Outcome) {
+        let mut state = self.lock();
+        state.bytes = state.bytes.saturating_sub(arguments_size);
+        if state.abandoned {
+            state.items = state.items.saturating_sub(1);
+            return;
+        }
+        if let Ok(value) = &outcome {
+            let size = value.len().max(1);
+            state.bytes += value.len();
+            // A larger size counts at once, a smaller one by and by.
+            state.result_size = size.max((state.result_size.saturating_mul(7) + size) / 8);
+        }
+        let ready = if self.options.ordered {
+            let place = usize::try_from(input.saturating_sub(state.next)).unwrap_or(usize::MAX);
+            while state.outcomes.len() <= place {
+                state.outcomes.push_back(None);
+            }
+            if let Some(slot) = state.outcomes.get_mut(place) {
+                *slot = Some((input, outcome));
+            }
+            place == 0
+        } else {
+            state.outcomes.push_back(Some((input, outcome)));
+            true
+        };
+        if ready && std::mem::take(&mut state.reader_waits) {
+            self.changed.notify_all();
+        }
+    }
+
+    fn end_input(&self, why: Option<&Error>) {
+        let mut state = self.lock();
+        if !state.input_ended {
+            state.input_ended = true;
+            state.cut_short = why.cloned();
+        }
+        let open = state.open.take();
+        drop(state);
+        drop(open);
+        self.changed.notify_all();
+    }
+}
+
+impl Observer for Shared {
+    fn pool_is_over(&self, error: &Error) {
+        self.end_input(Some(error));
+    }
 }
 
 impl Feeder {
-    /// Submits items, to be sent `chunk_size` together, as soon as there is room for them. False
-    /// if they are not wanted.
-    pub(crate) fn feed(&mut self, items: Items, chunk_size: u64) -> bool {
-        let count = items.len();
-        let bytes = items.bytes.len();
+    /// Waits until `wanted` items may be submitted, or a fair part of all that may be on their
+    /// way, and tells how many; `None` if no more are wanted.
+    pub(crate) fn wait_for_room(&mut self, wanted: u64) -> Option<u64> {
         let mut state = self.shared.lock();
-        while state.items > 0
-            && !state.input_ended
-            && (state.items + count > self.shared.look_ahead
-                || state.bytes + bytes > LOOK_AHEAD_BYTES)
-        {
+        loop {
+            if state.input_ended {
+                return None;
+            }
+            let room = self.shared.room(&state);
+            // Waiting for more than one keeps the two ends from waking each other for each item.
+            let fair = wanted.min((state.items + room) / 4).max(1);
+            if room >= fair || state.items == 0 {
+                return Some(room.max(1));
+            }
             state.feeder_waits = true;
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Submits items, to be sent `chunk_size` together. False if no more are wanted.
+    pub(crate) fn feed(&mut self, items: Items, chunk_size: u64) -> bool {
+        let count = items.len();
+        let mut state = self.shared.lock();
         if state.input_ended {
             return false;
         }
         let first = state.submitted;
         state.submitted += count;
         state.items += count;
-        state.bytes += bytes;
+        state.bytes += items.bytes.len();
         drop(state);
         let ends = items.ends.clone();
         let concluded = ends.iter().map(|_| AtomicBool::new(false)).collect();
         let sink = ChunkSink { shared: Arc::clone(&self.shared), first, ends, concluded };
         let function = self.function.clone();
-        let submission = Arc::new(Submission { function, items, sink: Arc::new(sink) });
+        let submission = Arc::new(Submission::new(function, items, Arc::new(sink)));
         self.handle.send(Command::Submit { submission, chunk_size });
         true
+    }
+
+    /// Puts an error in the place of the next input.
+    #[expect(dead_code, reason = "the lazy maps will need it")]
+    pub(crate) fn fail(&mut self, error: Error) {
+        let mut state = self.shared.lock();
+        if !state.input_ended {
+            let input = state.submitted;
+            state.submitted += 1;
+            state.items += 1;
+            drop(state);
+            self.shared.put(input, 0, Err(error));
+        }
     }
 }
 
 impl Drop for Feeder {
     fn drop(&mut self) {
-        self.shared.lock().input_ended = true;
-        self.shared.changed.notify_all();
+        self.shared.end_input(None);
     }
 }
 
@@ -135,8 +239,7 @@ pub(crate) struct InputStop(Arc<Shared>);
 
 impl InputStop {
     pub(crate) fn stop(&self) {
-        self.0.lock().input_ended = true;
-        self.0.changed.notify_all();
+        self.0.end_input(None);
     }
 }
 
@@ -149,38 +252,68 @@ impl Stream {
     pub(crate) fn has_more(&self) -> bool {
         !self.taken.is_empty()
     }
+
+    /// The next outcome, if it comes within `timeout`. `None` at the end.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`] if the time is over; nothing is lost.
+    pub(crate) fn next_within(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Result<Option<(u64, Outcome)>, Error> {
+        if let Some(outcome) = self.taken.pop_front() {
+            return Ok(Some(outcome));
+        }
+        let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
+        let mut state = self.shared.lock();
+        loop {
+            self.taken.extend(take(&mut state));
+            if !self.taken.is_empty() {
+                if std::mem::take(&mut state.feeder_waits) {
+                    self.shared.changed.notify_all();
+                }
+                return Ok(self.taken.pop_front());
+            }
+            if state.input_ended && state.items == 0 {
+                let input = state.submitted;
+                return Ok(state.cut_short.take().map(|error| (input, Err(error))));
+            }
+            state.reader_waits = true;
+            let changed = &self.shared.changed;
+            state = match deadline {
+                None => changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(now());
+                    if left.is_zero() {
+                        return Err(Error::NotReady(timeout.unwrap_or_default()));
+                    }
+                    changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}
+
+/// Takes out the outcomes that are next.
+fn take(state: &mut State) -> Vec<(u64, Outcome)> {
+    let mut taken = Vec::new();
+    while let Some(Some(_)) = state.outcomes.front() {
+        let outcome = state.outcomes.pop_front().flatten();
+        state.next += 1;
+        state.items -= 1;
+        if let Some((_, Ok(value))) = &outcome {
+            state.bytes = state.bytes.saturating_sub(value.len());
+        }
+        taken.extend(outcome);
+    }
+    taken
 }
 
 impl Iterator for Stream {
     type Item = (u64, Outcome);
 
     fn next(&mut self) -> Option<Self::Item> {
-        if let Some(outcome) = self.taken.pop_front() {
-            return Some(outcome);
-        }
-        let mut state = self.shared.lock();
-        loop {
-            while let Some(Some(_)) = state.outcomes.front() {
-                let outcome = state.outcomes.pop_front().flatten();
-                state.next += 1;
-                state.items -= 1;
-                if let Some((_, Ok(value))) = &outcome {
-                    state.bytes = state.bytes.saturating_sub(value.len());
-                }
-                self.taken.extend(outcome);
-            }
-            if !self.taken.is_empty() {
-                if std::mem::take(&mut state.feeder_waits) {
-                    self.shared.changed.notify_all();
-                }
-                return self.taken.pop_front();
-            }
-            if state.input_ended && state.items == 0 {
-                return None;
-            }
-            state.reader_waits = true;
-            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+        self.next_within(None).ok().flatten()
     }
 }
 
@@ -188,14 +321,13 @@ impl Drop for Stream {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.abandoned = true;
-        state.input_ended = true;
         state.outcomes.clear();
         drop(state);
-        self.shared.changed.notify_all();
+        self.shared.end_input(None);
     }
 }
 
-/// Puts the outcomes of one chunk in their places.
+/// Puts the outcomes of one submission in their places.
 struct ChunkSink {
     shared: Arc<Shared>,
     /// The input of its first item.
@@ -213,34 +345,9 @@ impl ChunkSink {
         if concluded.is_none_or(|concluded| concluded.swap(true, Ordering::Relaxed)) {
             return;
         }
-        let mut state = self.shared.lock();
-        let input = self.first + item;
         let end = |index: usize| self.ends.get(index).copied().unwrap_or(0);
         let start = index.checked_sub(1).map_or(0, end);
-        state.bytes = state.bytes.saturating_sub(end(index).saturating_sub(start));
-        if let Ok(value) = &outcome {
-            state.bytes += value.len();
-        }
-        if state.abandoned {
-            state.items = state.items.saturating_sub(1);
-            return;
-        }
-        let ready = if self.shared.ordered {
-            let place = usize::try_from(input.saturating_sub(state.next)).unwrap_or(usize::MAX);
-            while state.outcomes.len() <= place {
-                state.outcomes.push_back(None);
-            }
-            if let Some(slot) = state.outcomes.get_mut(place) {
-                *slot = Some((input, outcome));
-            }
-            place == 0
-        } else {
-            state.outcomes.push_back(Some((input, outcome)));
-            true
-        };
-        if ready && std::mem::take(&mut state.reader_waits) {
-            self.shared.changed.notify_all();
-        }
+        self.shared.put(self.first + item, end(index).saturating_sub(start), outcome);
     }
 }
 

@@ -18,7 +18,7 @@ use crate::machine::{Event, Time, WorkerId};
 /// more than workers start at a time.
 const MAX_STRANGERS: usize = 256;
 
-/// How long a stranger may stay.
+/// How long a stranger may stay, unless workers may take longer to say hello.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Who has connected and not yet said who it is.
@@ -35,15 +35,19 @@ struct Stranger {
 }
 
 impl Strangers {
-    fn add(&mut self, time: Time, connection: Connection, pid: Option<u32>) -> (u64, RawFd) {
+    fn add(&mut self, until: Time, connection: Connection, pid: Option<u32>) -> (u64, RawFd) {
         while self.connected.len() >= MAX_STRANGERS {
             self.connected.pop_first();
         }
         let id = self.next;
         self.next += 1;
         let descriptor = connection.raw_fd();
-        self.connected.insert(id, Stranger { connection, pid, until: time + PATIENCE });
+        self.connected.insert(id, Stranger { connection, pid, until });
         (id, descriptor)
+    }
+
+    pub(super) fn connection(&mut self, id: u64) -> Option<&mut Connection> {
+        self.connected.get_mut(&id).map(|stranger| &mut stranger.connection)
     }
 
     /// When the next one has to go.
@@ -70,20 +74,22 @@ impl Strangers {
 impl Supervisor {
     /// Lets in whoever waits at the gate.
     pub(super) fn admit(&mut self, time: Time) {
+        let until = time + PATIENCE.max(self.plan.settings.hello_timeout);
         loop {
             match self.gate.accept() {
                 Ok(None) => return,
                 Ok(Some(stranger)) => {
                     let connection = Connection::new(stranger.stream);
-                    let (id, descriptor) = self.strangers.add(time, connection, stranger.pid);
+                    let (id, descriptor) = self.strangers.add(until, connection, stranger.pid);
                     if let Err(error) = self.watch(descriptor, Source::Stranger(id)) {
                         log::warn!("cannot watch a connection: {error}");
                         self.strangers.connected.remove(&id);
                     }
                 }
                 Err(error) => {
-                    log::warn!("cannot accept a connection: {error}");
-                    return;
+                    // Who waits at the gate is announced once: it is tried again in a moment.
+                    log::debug!("cannot accept a connection: {error}");
+                    return self.retry_later(Source::Listener);
                 }
             }
         }
@@ -138,7 +144,10 @@ impl Supervisor {
             );
             return self.reject(time, stranger, Some(worker), why);
         }
-        log::info!("worker {worker:?} is {} {}", hello.name, hello.version);
+        if let Some(process) = self.processes.get(&worker) {
+            let (slot, pid) = (process.slot.0, process.child.id());
+            log::info!("worker {slot}, pid {pid} says it is {} {}", hello.name, hello.version);
+        }
         // Registered anew under its name. It may have said more, and no event will tell.
         let descriptor = stranger.connection.raw_fd();
         self.unwatch(descriptor);

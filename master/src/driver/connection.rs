@@ -45,6 +45,9 @@ pub(super) struct Connection {
     written: usize,
     /// Writing is of no more use.
     deaf: bool,
+    /// The other side is known to have closed: reading goes on to the end, as no event will tell
+    /// that there is more.
+    closing: bool,
 }
 
 /// Bytes to be written.
@@ -67,13 +70,18 @@ impl Segment {
 impl Connection {
     pub(super) fn new(stream: Stream) -> Self {
         let outbound = VecDeque::new();
-        Self { stream, decoder: Decoder::new(), outbound, written: 0, deaf: false }
+        Self { stream, decoder: Decoder::new(), outbound, written: 0, deaf: false, closing: false }
     }
 
     pub(super) fn raw_fd(&self) -> RawFd {
         match &self.stream {
             Stream::UdSocket(stream) => stream.inner().as_raw_fd(),
         }
+    }
+
+    /// Notes that the other side has closed.
+    pub(super) const fn expect_end(&mut self) {
+        self.closing = true;
     }
 
     /// Reads what is there, up to a bound, into the decoder. `take` is called after each read
@@ -86,7 +94,7 @@ impl Connection {
                 Ok(0) => return Reading::Ended { unread: false },
                 Ok(count) => {
                     self.decoder.commit(count);
-                    if count < size {
+                    if count < size && !self.closing {
                         return Reading::Drained;
                     }
                 }

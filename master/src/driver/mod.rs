@@ -11,7 +11,7 @@ mod process;
 mod supervisor;
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -53,10 +53,18 @@ impl From<(String, crate::Arguments)> for Initializer {
 
 /// What callers ask of the supervisor.
 pub(crate) enum Command {
+    /// To run the items of a submission, so many of them together.
     Submit { submission: Arc<Submission>, chunk_size: u64 },
+    /// To conclude what is pending of the submission with this id: it is not wanted any more.
+    #[expect(dead_code, reason = "callers have no way to say it yet")]
+    Cancel { batch: u64 },
+    /// To take no more, and to end when everything is finished.
     Close,
+    /// To begin nothing more, and to end when everything that was begun is finished.
     Interrupt,
+    /// To cancel everything and to end.
     Terminate,
+    /// To cancel everything and to end without any patience for the workers.
     Kill,
 }
 
@@ -91,6 +99,20 @@ struct Shared {
     waker: mio::Waker,
     status: Mutex<Status>,
     changed: Condvar,
+    observed: Mutex<Observed>,
+}
+
+/// Who wants to be told when the pool takes no more submissions, and whether that is so.
+#[derive(Default)]
+struct Observed {
+    observers: Vec<Weak<dyn Observer>>,
+    over: Option<Error>,
+}
+
+/// Someone who feeds a pool, and has to stop when it is over.
+pub(crate) trait Observer: Send + Sync {
+    /// The pool takes no more submissions, for this reason. Must not block.
+    fn pool_is_over(&self, error: &Error);
 }
 
 impl Shared {
@@ -111,8 +133,26 @@ impl Shared {
         self.commands().as_mut().map(std::mem::take).unwrap_or_default()
     }
 
+    fn observed(&self) -> MutexGuard<'_, Observed> {
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the observers, once.
+    fn announce_over(&self, error: &Error) {
+        let mut observed = self.observed();
+        if observed.over.is_none() {
+            observed.over = Some(error.clone());
+            let observers = std::mem::take(&mut observed.observers);
+            drop(observed);
+            for observer in observers.iter().filter_map(Weak::upgrade) {
+                observer.pool_is_over(error);
+            }
+        }
+    }
+
     /// The supervisor is gone: what it did not take is dropped, and whoever waits is told.
     fn end(&self) {
+        self.announce_over(&Error::NotRunning);
         drop(self.commands().take());
         self.update(|status| status.ended = true);
     }
@@ -143,6 +183,19 @@ impl Handle {
         }
     }
 
+    /// Tells `observer` when the pool takes no more submissions: at once if that is so already.
+    pub(crate) fn observe(&self, observer: &Arc<dyn Observer>) {
+        let mut observed = self.shared.observed();
+        observed.observers.retain(|observer| observer.strong_count() > 0);
+        match observed.over.clone() {
+            Some(error) => {
+                drop(observed);
+                observer.pool_is_over(&error);
+            }
+            None => observed.observers.push(Arc::downgrade(observer)),
+        }
+    }
+
     pub(crate) fn status(&self) -> Status {
         self.shared.status().clone()
     }
@@ -153,7 +206,8 @@ impl Handle {
         timeout: Option<Duration>,
         mut reached: impl FnMut(&Status) -> bool,
     ) -> bool {
-        let deadline = timeout.map(|timeout| now() + timeout);
+        // A time that is too far away to be told never comes.
+        let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
         let mut status = self.shared.status();
         loop {
             if reached(&status) {
@@ -176,8 +230,9 @@ impl Handle {
     /// Waits for the end of the supervisor, and takes its thread back.
     pub(crate) fn join(&self) {
         self.wait(None, |status| status.ended);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread
+        // Held meanwhile, so that another who joins waits for the same end.
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take()
             && thread.join().is_err()
         {
             log::error!("the supervisor ended by a panic");

@@ -27,6 +27,10 @@ const READ_SIZE: usize = 64 << 10;
 /// How many reads a pipe has in one round.
 const READS_IN_A_ROUND: usize = 4;
 
+/// How many reads a pipe has after the end of its worker: as much as a pipe can hold, 1 MiB. A
+/// grandchild that writes on is not heard.
+const LAST_READS: usize = 16;
+
 /// How long a worker may have to wait, because nobody takes its lines, before they are dropped.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -145,7 +149,7 @@ impl<R: Read + AsFd> Pipe<R> {
             }
             match self.source.read(&mut room) {
                 Ok(0) => {
-                    self.finish(now, sink);
+                    self.finish_line(now, sink);
                     return Reading::Ended;
                 }
                 Ok(count) => {
@@ -158,7 +162,7 @@ impl<R: Read + AsFd> Pipe<R> {
                 }
                 Err(error) => {
                     log::debug!("cannot read what a worker prints: {error}");
-                    self.finish(now, sink);
+                    self.finish_line(now, sink);
                     return Reading::Ended;
                 }
             }
@@ -169,8 +173,26 @@ impl<R: Read + AsFd> Pipe<R> {
         Reading::Unfinished
     }
 
-    /// Passes on a last line that has no end.
+    /// Passes on what is left, as the worker has ended: what it wrote last is evidence, also if
+    /// nobody takes its lines just now.
     pub(super) fn finish(&mut self, now: Time, sink: &mut Sink) {
+        let mut room = vec![0; READ_SIZE];
+        for _ in 0..LAST_READS {
+            match self.source.read(&mut room) {
+                Ok(0) => break,
+                Ok(count) => {
+                    let block = self.split(room.get(..count).unwrap_or_default());
+                    self.queue(now, block);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        self.finish_line(now, sink);
+    }
+
+    /// Passes on a last line that has no end.
+    fn finish_line(&mut self, now: Time, sink: &mut Sink) {
         if !self.line.is_empty() {
             let block = self.split(b"\n");
             self.queue(now, block);

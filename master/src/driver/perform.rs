@@ -38,7 +38,8 @@ impl Supervisor {
                 }
             }
             Action::Kill { worker } => {
-                if let Some(process) = self.processes.get(&worker) {
+                if let Some(process) = self.processes.get_mut(&worker) {
+                    process.killed = true;
                     process.child.kill();
                 }
             }
@@ -70,7 +71,7 @@ impl Supervisor {
                     stderr: Vec::new(),
                     stdout: Vec::new(),
                 };
-                log::info!("{report}");
+                log::warn!("{report}");
                 self.obituaries.insert(worker, report);
                 self.machine.handle(time, Event::NotStarted { worker, fault });
             }
@@ -104,8 +105,19 @@ impl Supervisor {
             self.watch(pipe.raw_fd(), Source::Stderr(worker)).map_err(passing)?;
         }
         let stage = Stage::Hello;
-        let (connection, reason, unread) = (None, None, false);
-        Ok(Process { slot, group, child, connection, stdout, stderr, stage, reason, unread })
+        let (connection, reason, unread, killed) = (None, None, false, false);
+        Ok(Process {
+            slot,
+            group,
+            child,
+            connection,
+            stdout,
+            stderr,
+            stage,
+            reason,
+            unread,
+            killed,
+        })
     }
 
     fn welcome(&mut self, time: Time, worker: WorkerId) {
@@ -174,9 +186,12 @@ impl Supervisor {
                 let report = self.report(worker);
                 Error::Lost(Box::new(process::running(&report, &batch.function, after)))
             }
-            Ending::TimedOut { after, .. } => {
-                Error::TimedOut { function: batch.function.clone(), after }
+            Ending::TimedOut { worker, after } => {
+                let mut report = process::running(&self.report(worker), &batch.function, after);
+                report.reason = Some("was stopped at its time limit".into());
+                Error::TimedOut(Box::new(report))
             }
+            Ending::Cancelled(Cancellation::ByCaller) => Error::Cancelled(Cancelled::ByCaller),
             Ending::Cancelled(Cancellation::Terminated) => Error::Cancelled(Cancelled::Terminated),
             Ending::Cancelled(Cancellation::Interrupted) => {
                 Error::Cancelled(Cancelled::Interrupted)
@@ -188,6 +203,7 @@ impl Supervisor {
             Ending::Cancelled(Cancellation::UnknownFunction) => Error::UnknownFunction {
                 function: batch.function.clone(),
                 available: self.functions.available(),
+                workers: self.plan.commands.iter().map(ToString::to_string).collect(),
             },
         };
         batch.sink.ended(items, &error);
@@ -197,7 +213,8 @@ impl Supervisor {
         let report = Arc::new(self.report(worker));
         log::error!("the pool cannot work: {report}");
         self.failure = Some(Arc::clone(&report));
-        self.shared.update(|status| status.failure = Some(report));
+        self.shared.update(|status| status.failure = Some(Arc::clone(&report)));
+        self.shared.announce_over(&Error::PoolFailed(report));
     }
 
     /// What is known about a worker, dead or alive.

@@ -24,6 +24,8 @@ pub(super) struct Process {
     pub(super) reason: Option<String>,
     /// The connection ended with bytes of ours unread, or undelivered.
     pub(super) unread: bool,
+    /// The master has killed it, unless it ended before.
+    pub(super) killed: bool,
 }
 
 impl Process {

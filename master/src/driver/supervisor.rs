@@ -14,6 +14,7 @@ use protocol::{
     frame::FrameError,
     message::{Failure as WireFailure, FromWorker},
 };
+use signal_hook::consts::SIGKILL;
 
 use super::{
     Command, Plan, Shared, Status,
@@ -26,9 +27,9 @@ use super::{
 };
 use crate::{
     batch::Submission,
-    error::{Error, Failure},
+    error::{Cancelled, Error, Failure},
     machine::{Answer, CallId, Event, FunctionId, Machine, Time, WorkerId},
-    report::{Stage, WorkerReport},
+    report::{Exit, Stage, WorkerReport},
 };
 
 /// Events that one wait brings at most.
@@ -53,7 +54,7 @@ pub(super) struct Supervisor {
     pub(super) sink: Sink,
     /// Sources that may have more to read, though no event will say so.
     unfinished: BTreeSet<Source>,
-    /// Pipes whose lines nobody takes just now.
+    /// Pipes whose lines nobody takes just now, and a gate that cannot let anybody in.
     stalled: BTreeSet<Source>,
     began: Instant,
     pub(super) failure: Option<Arc<WorkerReport>>,
@@ -142,6 +143,7 @@ impl Supervisor {
             waker,
             status: std::sync::Mutex::new(Status::default()),
             changed: std::sync::Condvar::new(),
+            observed: std::sync::Mutex::default(),
         });
         let supervisor = Self {
             machine: Machine::new(plan.settings.clone()),
@@ -166,8 +168,13 @@ impl Supervisor {
     }
 
     /// Runs until everything is finished and no process is left.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(self) {
+        // The end is announced when everything is put away, the socket and its directory too.
         let _announce = AnnounceEnd(Arc::clone(&self.shared));
+        self.work();
+    }
+
+    fn work(mut self) {
         let mut events = mio::Events::with_capacity(EVENTS);
         self.settle();
         while !self.ended {
@@ -179,7 +186,13 @@ impl Supervisor {
             }
             let mut sources = std::mem::take(&mut self.unfinished);
             sources.append(&mut self.stalled);
-            sources.extend(events.iter().map(|event| Source::of(event.token())));
+            for event in &events {
+                let source = Source::of(event.token());
+                sources.insert(source);
+                if event.is_read_closed() {
+                    self.expect_end(source);
+                }
+            }
             let time = self.time();
             for source in sources {
                 self.attend(time, source);
@@ -209,7 +222,7 @@ impl Supervisor {
         let wait = deadlines.min().map(|deadline| {
             // Whole milliseconds are what a wait is measured in: rounded up, so that it does not
             // end just before the deadline, over and over.
-            deadline.saturating_sub(time) + Duration::from_millis(1)
+            deadline.saturating_sub(time).saturating_add(Duration::from_millis(1))
         });
         retry.into_iter().chain(wait).min()
     }
@@ -275,6 +288,28 @@ impl Supervisor {
         }
     }
 
+    /// Attends to a source again soon, though no event will say so.
+    pub(super) fn retry_later(&mut self, source: Source) {
+        self.stalled.insert(source);
+    }
+
+    fn expect_end(&mut self, source: Source) {
+        let connection = match source {
+            Source::Stranger(id) => self.strangers.connection(id),
+            Source::Socket(worker) => {
+                self.processes.get_mut(&worker).and_then(|process| process.connection.as_mut())
+            }
+            Source::Listener
+            | Source::Stdout(_)
+            | Source::Stderr(_)
+            | Source::Exit(_)
+            | Source::Waker => None,
+        };
+        if let Some(connection) = connection {
+            connection.expect_end();
+        }
+    }
+
     fn note_pipe(&mut self, source: Source, reading: output::Reading) {
         match reading {
             output::Reading::Unfinished => {
@@ -294,14 +329,22 @@ impl Supervisor {
                 let items = submission.items.len();
                 Event::Submitted { batch: submission, function, items, chunk_size }
             }
+            Command::Cancel { batch } => Event::Cancelled { batch },
             Command::Close => Event::Closed,
             Command::Interrupt => {
+                self.shared.announce_over(&Error::Cancelled(Cancelled::Interrupted));
                 self.machine.handle(time, Event::Interrupted);
                 let running = Some(self.machine.items_in_flight());
                 return self.shared.update(|status| status.running_at_interrupt = running);
             }
-            Command::Terminate => Event::Terminated,
-            Command::Kill => Event::Killed,
+            Command::Terminate => {
+                self.shared.announce_over(&Error::Cancelled(Cancelled::Terminated));
+                Event::Terminated
+            }
+            Command::Kill => {
+                self.shared.announce_over(&Error::Cancelled(Cancelled::Terminated));
+                Event::Killed
+            }
         };
         self.machine.handle(time, event);
     }
@@ -316,7 +359,7 @@ impl Supervisor {
         process.unread |= connection.has_broken_delivery();
         if let Some(breach) = breach {
             process.blame(|| breach.to_string());
-            self.close(worker, connection);
+            self.close(connection);
             self.machine.handle(time, Event::Misbehaved { worker });
             return false;
         }
@@ -326,7 +369,7 @@ impl Supervisor {
                 if let Err(error) = connection.decoder.finish() {
                     process.blame(|| Breach::Frame(error).to_string());
                 }
-                self.close(worker, connection);
+                self.close(connection);
                 self.machine.handle(time, Event::Disconnected { worker });
                 false
             }
@@ -342,8 +385,7 @@ impl Supervisor {
         }
     }
 
-    fn close(&self, worker: WorkerId, connection: Connection) {
-        log::debug!("closing the connection of worker {worker:?}");
+    fn close(&self, connection: Connection) {
         self.unwatch(connection.raw_fd());
     }
 
@@ -374,7 +416,7 @@ impl Supervisor {
                 match self.machine.answer(time, worker, CallId(id), item) {
                     Answer::Accepted { batch, item } => batch.sink.completed(item, payload),
                     Answer::Late => self.refused += 1,
-                    Answer::Refused => return self.refuse(id, item),
+                    Answer::Refused => self.refuse(time, worker, id, item),
                 }
             }
             FromWorker::Error { id, item, failure } => {
@@ -384,7 +426,7 @@ impl Supervisor {
                         batch.sink.ended(item..item + 1, &error);
                     }
                     Answer::Late => self.refused += 1,
-                    Answer::Refused => return self.refuse(id, item),
+                    Answer::Refused => self.refuse(time, worker, id, item),
                 }
             }
             FromWorker::Ready {} => {
@@ -397,7 +439,7 @@ impl Supervisor {
             FromWorker::InitializerFailed(failure) => {
                 let process = self.preparing(worker, "initializer_failed")?;
                 let failure = failure_of(failure, payload);
-                process.blame(|| with_traceback("its initializer failed: ", &failure));
+                process.blame(|| with_traceback("failed in its initializer: ", &failure));
                 self.machine.handle(time, Event::Unfit { worker });
             }
             FromWorker::Hello(_) => return Err(Breach::OutOfPlace("hello")),
@@ -416,9 +458,15 @@ impl Supervisor {
         }
     }
 
-    fn refuse(&mut self, id: u64, item: u32) -> Result<(), Breach> {
+    /// An answer to nothing that was asked: its worker is not to be trusted and is killed. What
+    /// it says until then can still be told apart, so it is heard: an item that it answered
+    /// properly must not run again.
+    fn refuse(&mut self, time: Time, worker: WorkerId, id: u64, item: u32) {
         self.refused += 1;
-        Err(Breach::Unasked { id, item })
+        if let Some(process) = self.processes.get_mut(&worker) {
+            process.blame(|| Breach::Unasked { id, item }.to_string());
+        }
+        self.machine.handle(time, Event::Misbehaved { worker });
     }
 
     /// A process has ended: hears what it still had to say, then lets the machine judge.
@@ -437,15 +485,13 @@ impl Supervisor {
         self.strangers.forget(process.child.id());
         if let Some(connection) = process.connection.take() {
             process.unread |= connection.has_undelivered();
-            self.close(worker, connection);
+            self.close(connection);
         }
         if let Some(pipe) = &mut process.stdout {
-            pipe.read(time, &mut self.sink);
             pipe.finish(time, &mut self.sink);
             self.unwatch(pipe.raw_fd());
         }
         if let Some(pipe) = &mut process.stderr {
-            pipe.read(time, &mut self.sink);
             pipe.finish(time, &mut self.sink);
             self.unwatch(pipe.raw_fd());
         }
@@ -457,8 +503,17 @@ impl Supervisor {
                 None
             }
         };
-        let report = process.report(self.command_of(process.group), exit);
-        log::info!("{report}");
+        // Where the master had a reason to kill it, the reason says more than the signal. Without
+        // one somebody else may have killed it: a connection ends before its process does.
+        let killed = process.killed && process.reason.is_some();
+        let own_exit = exit.filter(|&exit| !killed || exit != Exit::Signal(SIGKILL));
+        let report = process.report(self.command_of(process.group), own_exit);
+        match (exit, &report.reason) {
+            (Some(Exit::Code(0)), None) => {
+                log::info!("worker {}, pid {} has left", report.slot, process.child.id());
+            }
+            _ => log::warn!("{report}"),
+        }
         self.shared.update(|status| status.exit = exit);
         self.obituaries.insert(worker, report);
         let unread = if process.unread {

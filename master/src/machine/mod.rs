@@ -53,6 +53,9 @@ pub(crate) struct CallId(pub(crate) u64);
 
 /// What was submitted together. The machine passes it on and never looks inside.
 pub(crate) trait Batch: Clone {
+    /// A number that no other submission has.
+    fn id(&self) -> u64;
+
     /// The size of the encoded arguments of `items`, in bytes.
     fn bytes(&self, items: Range<u64>) -> u64;
 }
@@ -114,6 +117,8 @@ impl Settings {
 pub(crate) enum Event<B> {
     /// Items `0..items` of a batch are to be run, `chunk_size` together.
     Submitted { batch: B, function: FunctionId, items: u64, chunk_size: u64 },
+    /// What is pending of this batch is not wanted any more.
+    Cancelled { batch: u64 },
     /// No more will be submitted; what is pending is to be finished.
     Closed,
     /// Nothing more is wanted.
@@ -194,6 +199,8 @@ pub(crate) enum Ending {
 /// Why an item was cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cancellation {
+    /// The caller did not want it any more.
+    ByCaller,
     /// The pool was terminated.
     Terminated,
     /// The pool was told to begin nothing more.
@@ -210,7 +217,8 @@ pub(crate) enum Cancellation {
 pub(crate) enum Answer<B> {
     /// It concludes this item.
     Accepted { batch: B, item: u64 },
-    /// The item was already concluded, because its time was over. To be dropped and counted.
+    /// The item was already concluded, because its time was over or it was cancelled. To be
+    /// dropped and counted.
     Late,
     /// It answers nothing that was asked. To be dropped and counted; the worker is at fault.
     Refused,

@@ -1,8 +1,9 @@
-//! What waits to be sent, first in, first out for each function.
+//! What waits to be sent, first in, first out for each function. What waits of one batch is found
+//! without a look at the others, so that it takes no longer to cancel many than to submit them.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
-    ops::Range,
+    collections::{BTreeMap, HashMap},
+    ops::{Range, RangeInclusive},
 };
 
 use super::{Batch, Chunk, FunctionId};
@@ -14,12 +15,14 @@ pub(super) const MAX_CHUNK_BYTES: u64 = 4 << 20;
 /// Items of one batch in a row that wait.
 #[derive(Debug)]
 struct Run<B> {
-    /// Its place in the order of submission over all functions.
-    sequence: u64,
     batch: B,
     items: Range<u64>,
     chunk_size: u64,
 }
+
+/// Where a run stands: the place of its batch in the order of submission over all functions, and
+/// where its items end. The end, as items are taken from the start.
+type Place = (u64, u64);
 
 /// A chunk that was taken out of the queue, and what it takes to put it back.
 #[derive(Debug)]
@@ -31,14 +34,16 @@ pub(super) struct Taken<B> {
 
 #[derive(Debug)]
 pub(super) struct Queue<B> {
-    /// Empty queues are removed.
-    runs: BTreeMap<FunctionId, VecDeque<Run<B>>>,
+    /// Functions that nothing waits for are removed.
+    runs: BTreeMap<FunctionId, BTreeMap<Place, Run<B>>>,
+    /// The function and the sequence of each batch that has runs.
+    batches: HashMap<u64, (FunctionId, u64)>,
     next_sequence: u64,
 }
 
 impl<B: Batch> Queue<B> {
-    pub(super) const fn new() -> Self {
-        Self { runs: BTreeMap::new(), next_sequence: 0 }
+    pub(super) fn new() -> Self {
+        Self { runs: BTreeMap::new(), batches: HashMap::new(), next_sequence: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -54,8 +59,7 @@ impl<B: Batch> Queue<B> {
     ) {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        let run = Run { sequence, batch, items, chunk_size };
-        self.runs.entry(function).or_default().push_back(run);
+        self.insert(function, sequence, Run { batch, items, chunk_size });
     }
 
     /// Takes up to `limit` items, of the chunk that has waited longest among the functions that
@@ -69,20 +73,19 @@ impl<B: Batch> Queue<B> {
             .runs
             .iter()
             .filter(|&(&function, _)| can_run(function))
-            .min_by_key(|(_, runs)| runs.front().map(|run| run.sequence))
+            .min_by_key(|(_, runs)| runs.keys().next())
             .map(|(&function, _)| function)?;
-        let runs = self.runs.get_mut(&function)?;
-        let run = runs.front_mut()?;
+        let mut first = self.runs.get_mut(&function)?.first_entry()?;
+        let (sequence, _) = *first.key();
+        let run = first.get_mut();
         let count = items_that_fit(run, limit);
         let items = run.items.start..run.items.start + count;
         run.items.start = items.end;
         let chunk = Chunk { batch: run.batch.clone(), function, items };
-        let taken = Taken { chunk, sequence: run.sequence, chunk_size: run.chunk_size };
+        let taken = Taken { chunk, sequence, chunk_size: run.chunk_size };
         if run.items.is_empty() {
-            runs.pop_front();
-        }
-        if runs.is_empty() {
-            self.runs.remove(&function);
+            first.remove();
+            self.forget_if_empty(taken.chunk.batch.id(), function, sequence);
         }
         Some(taken)
     }
@@ -93,14 +96,26 @@ impl<B: Batch> Queue<B> {
             return;
         }
         let Taken { chunk: Chunk { batch, function, .. }, sequence, chunk_size } = taken;
-        let runs = self.runs.entry(function).or_default();
-        let key = (sequence, items.start);
-        let place = runs.partition_point(|run| (run.sequence, run.items.start) < key);
-        runs.insert(place, Run { sequence, batch, items, chunk_size });
+        self.insert(function, sequence, Run { batch, items, chunk_size });
+    }
+
+    /// Takes out what waits of one batch.
+    pub(super) fn remove_batch(&mut self, batch: u64) -> Vec<(B, Range<u64>)> {
+        let mut removed = Vec::new();
+        let Some((function, sequence)) = self.batches.get(&batch).copied() else { return removed };
+        if let Some(runs) = self.runs.get_mut(&function) {
+            while let Some((&place, _)) = runs.range(places(sequence)).next()
+                && let Some(run) = runs.remove(&place)
+            {
+                removed.push((run.batch, run.items));
+            }
+        }
+        self.forget_if_empty(batch, function, sequence);
+        removed
     }
 
     /// Takes out everything that waits for a function that `wanted` names.
-    pub(super) fn remove(
+    pub(super) fn remove_functions(
         &mut self,
         wanted: impl Fn(FunctionId) -> bool,
     ) -> impl Iterator<Item = (B, Range<u64>)> {
@@ -108,8 +123,32 @@ impl<B: Batch> Queue<B> {
             self.runs.keys().copied().filter(|&function| wanted(function)).collect();
         let removed: Vec<_> =
             functions.into_iter().filter_map(|function| self.runs.remove(&function)).collect();
-        removed.into_iter().flatten().map(|run| (run.batch, run.items))
+        for run in removed.iter().flat_map(BTreeMap::values) {
+            self.batches.remove(&run.batch.id());
+        }
+        removed.into_iter().flat_map(BTreeMap::into_values).map(|run| (run.batch, run.items))
     }
+
+    fn insert(&mut self, function: FunctionId, sequence: u64, run: Run<B>) {
+        self.batches.insert(run.batch.id(), (function, sequence));
+        self.runs.entry(function).or_default().insert((sequence, run.items.end), run);
+    }
+
+    /// Removes the places of a batch and a function, if a run was the last there.
+    fn forget_if_empty(&mut self, batch: u64, function: FunctionId, sequence: u64) {
+        let Some(runs) = self.runs.get(&function) else { return };
+        if runs.range(places(sequence)).next().is_none() {
+            self.batches.remove(&batch);
+        }
+        if runs.is_empty() {
+            self.runs.remove(&function);
+        }
+    }
+}
+
+/// The places of all runs of a batch.
+const fn places(sequence: u64) -> RangeInclusive<Place> {
+    (sequence, 0)..=(sequence, u64::MAX)
 }
 
 fn items_that_fit<B: Batch>(run: &Run<B>, limit: u64) -> u64 {
@@ -129,4 +168,58 @@ fn items_that_fit<B: Batch>(run: &Run<B>, limit: u64) -> u64 {
         }
     }
     fits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    struct Numbered(u64);
+
+    impl Batch for Numbered {
+        fn id(&self) -> u64 {
+            self.0
+        }
+
+        fn bytes(&self, _: Range<u64>) -> u64 {
+            0
+        }
+    }
+
+    fn take_all(queue: &mut Queue<Numbered>) {
+        while queue.take(9, |_| true).is_some() {}
+    }
+
+    fn put_back_and_take(queue: &mut Queue<Numbered>) {
+        let taken = queue.take(9, |_| true).unwrap();
+        take_all(queue);
+        queue.put_back(taken, 1..3);
+        assert!(!queue.batches.is_empty() && !queue.is_empty());
+        take_all(queue);
+    }
+
+    fn remove_batches(queue: &mut Queue<Numbered>) {
+        let removed = [2, 0, 1, 7].map(|batch| queue.remove_batch(batch).len());
+        assert_eq!(removed, [1, 1, 1, 0]);
+    }
+
+    fn remove_functions(queue: &mut Queue<Numbered>) {
+        assert_eq!(queue.remove_functions(|_| true).count(), 3);
+    }
+
+    /// In whichever way items leave the queue, nothing of them is kept: a pool lives for long.
+    #[test]
+    fn an_empty_queue_keeps_nothing() {
+        let ways: [fn(&mut Queue<Numbered>); 4] =
+            [take_all, put_back_and_take, remove_batches, remove_functions];
+        for (way, empty) in ways.iter().enumerate() {
+            let mut queue = Queue::new();
+            for (batch, function) in [(0, 0), (1, 1), (2, 0)] {
+                queue.push(Numbered(batch), FunctionId(function), 0..20, 6);
+            }
+            empty(&mut queue);
+            assert!(queue.is_empty() && queue.batches.is_empty(), "way {way}: {queue:?}");
+        }
+    }
 }

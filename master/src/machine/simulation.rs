@@ -57,6 +57,10 @@ impl Load {
 }
 
 impl Batch for Load {
+    fn id(&self) -> u64 {
+        self.id as u64
+    }
+
     fn bytes(&self, items: Range<u64>) -> u64 {
         let end = |item: u64| {
             let before = usize::try_from(item).unwrap().checked_sub(1);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashSet, VecDeque},
+    ops::Range,
     time::Duration,
 };
 
@@ -11,6 +12,11 @@ use super::{Answer, Batch, CallId, FunctionId, GroupId, SlotId, Time, queue::Tak
 /// is sent more: 500 us, some ten times what it takes to wake a process. So a worker of short
 /// items never waits for the master, and a long item never has others waiting behind it.
 pub(super) const LOOKAHEAD: Duration = Duration::from_micros(500);
+
+/// A worker may be at items that are concluded, because they were cancelled, for this long:
+/// what the rest of a window of short items takes, which is less than it takes to replace the
+/// worker, and spares what waits behind them. It is stopped for items that take longer.
+pub(super) const MAX_FUTILE: Duration = LOOKAHEAD;
 
 /// A worker that has something to do is sent no more beyond this many calls in flight.
 pub(super) const MAX_CALLS_IN_FLIGHT: usize = 256;
@@ -61,20 +67,23 @@ pub(super) struct InFlight<B> {
     bytes: u64,
     /// Since when the first unanswered item may have been running.
     pub(super) running_since: Time,
-    /// The first unanswered item is already concluded, because its time was over.
-    pub(super) expired: bool,
+    /// Since when the worker has been at nothing but items that are concluded, if it is at one.
+    futile_since: Option<Time>,
 }
 
 #[derive(Debug)]
 pub(super) struct Sent<B> {
-    pub(super) call: CallId,
+    call: CallId,
     pub(super) taken: Taken<B>,
-    pub(super) answered: u64,
+    /// So many of its items, from the first on, are answered.
+    answered: u64,
+    /// So many are concluded: those that are answered, and those whose answers will be late.
+    concluded: u64,
 }
 
 impl<B: Batch> InFlight<B> {
     pub(super) const fn new(now: Time) -> Self {
-        Self { calls: VecDeque::new(), items: 0, bytes: 0, running_since: now, expired: false }
+        Self { calls: VecDeque::new(), items: 0, bytes: 0, running_since: now, futile_since: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -87,7 +96,7 @@ impl<B: Batch> InFlight<B> {
         }
         self.items += taken.chunk.items.end - taken.chunk.items.start;
         self.bytes += size(&taken);
-        self.calls.push_back(Sent { call, taken, answered: 0 });
+        self.calls.push_back(Sent { call, taken, answered: 0, concluded: 0 });
     }
 
     /// Takes in an answer. Answers come in order, so only one is the right one.
@@ -96,32 +105,76 @@ impl<B: Batch> InFlight<B> {
         if first.call != call || first.answered != u64::from(item) {
             return Answer::Refused;
         }
-        let batch = first.taken.chunk.batch.clone();
-        let item = first.taken.chunk.items.start + first.answered;
+        let answer = if first.is_futile() {
+            Answer::Late
+        } else {
+            let item = first.open().start;
+            first.concluded += 1;
+            Answer::Accepted { batch: first.taken.chunk.batch.clone(), item }
+        };
         first.answered += 1;
         self.items -= 1;
         self.running_since = now;
-        if first.left() == 0 {
+        if first.answered == first.count() {
             self.bytes -= size(&first.taken);
             self.calls.pop_front();
         }
-        match std::mem::take(&mut self.expired) {
-            true => Answer::Late,
-            false => Answer::Accepted { batch, item },
-        }
+        self.look_at_first();
+        answer
     }
 
-    /// The item that may be running: the first that is not answered.
-    pub(super) fn running(&self) -> Option<(B, u64)> {
-        let Sent { taken, answered, .. } = self.calls.front()?;
-        Some((taken.chunk.batch.clone(), taken.chunk.items.start + answered))
+    /// Concludes what is not concluded of a batch. Returns it, call by call.
+    pub(super) fn cancel(&mut self, batch: u64) -> Vec<(B, Range<u64>)> {
+        let mut cancelled = Vec::new();
+        for sent in self.calls.iter_mut().filter(|sent| sent.taken.chunk.batch.id() == batch) {
+            let open = sent.open();
+            if !open.is_empty() {
+                sent.concluded = sent.count();
+                cancelled.push((sent.taken.chunk.batch.clone(), open));
+            }
+        }
+        self.look_at_first();
+        cancelled
+    }
+
+    /// Concludes the item that may be running, the first that is not answered. Returns it, unless
+    /// it was concluded before.
+    pub(super) fn conclude_running(&mut self) -> Option<(B, Range<u64>)> {
+        let first = self.calls.front_mut().filter(|first| !first.is_futile())?;
+        let item = first.open().start;
+        first.concluded += 1;
+        Some((first.taken.chunk.batch.clone(), item..item + 1))
+    }
+
+    /// Notes whether the worker is, or still is, at an item that is concluded.
+    fn look_at_first(&mut self) {
+        let futile = self.calls.front().is_some_and(Sent::is_futile);
+        self.futile_since = futile.then(|| self.futile_since.unwrap_or(self.running_since));
+    }
+
+    fn open_items(&self) -> u64 {
+        self.calls.iter().map(|sent| sent.count() - sent.concluded).sum()
     }
 }
 
 impl<B> Sent<B> {
-    fn left(&self) -> u64 {
+    /// The items that are not concluded.
+    pub(super) const fn open(&self) -> Range<u64> {
         let items = &self.taken.chunk.items;
-        items.end - items.start - self.answered
+        items.start + self.concluded..items.end
+    }
+
+    /// Whether its first item that is not answered is concluded all the same.
+    pub(super) const fn is_futile(&self) -> bool {
+        self.concluded > self.answered
+    }
+
+    pub(super) const fn is_unanswered(&self) -> bool {
+        self.answered == 0
+    }
+
+    const fn count(&self) -> u64 {
+        self.taken.chunk.items.end - self.taken.chunk.items.start
     }
 }
 
@@ -176,6 +229,10 @@ impl<B: Batch> Serving<B> {
         if now.saturating_sub(self.in_flight.running_since) >= LOOKAHEAD {
             return false;
         }
+        // It may be stopped, and whoever has begun then is lost.
+        if self.in_flight.futile_since.is_some() {
+            return false;
+        }
         let Some(item_time) = self.item_time else { return false };
         let calls = self.in_flight.calls.len();
         if calls >= MAX_CALLS_IN_FLIGHT || self.in_flight.bytes >= MAX_BYTES_IN_FLIGHT {
@@ -201,7 +258,7 @@ impl<B: Batch> Worker<B> {
     pub(super) fn items_in_flight(&self) -> u64 {
         match &self.state {
             State::Serving(Serving { in_flight, .. }) | State::Stopping { in_flight, .. } => {
-                in_flight.items - u64::from(in_flight.expired)
+                in_flight.open_items()
             }
             State::Greeting { .. } | State::Preparing { .. } | State::Leaving { .. } => 0,
         }
@@ -223,8 +280,10 @@ impl<B: Batch> Worker<B> {
             State::Greeting { hello_by, .. } => Some(*hello_by),
             State::Preparing { ready_by, .. } => Some(*ready_by),
             State::Serving(serving) if serving.in_flight.is_empty() => None,
-            State::Serving(serving) => {
-                task_timeout.map(|limit| serving.in_flight.running_since.saturating_add(limit))
+            State::Serving(Serving { in_flight, .. }) => {
+                let over = task_timeout.map(|limit| in_flight.running_since.saturating_add(limit));
+                let futile = in_flight.futile_since.map(|since| since.saturating_add(MAX_FUTILE));
+                over.into_iter().chain(futile).min()
             }
             State::Leaving { by } => Some(*by),
             State::Stopping { kill_at, .. } => *kill_at,

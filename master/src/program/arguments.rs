@@ -87,7 +87,7 @@ pub struct MapArguments {
     /// Read the inputs from FILE, one JSON value a line
     #[arg(long, value_name = "FILE", conflicts_with = "inputs")]
     pub input: Option<PathBuf>,
-    /// Send N inputs to a worker at a time [default: chosen as the run goes]
+    /// Send N inputs to a worker at a time [default: 1]
     #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
     pub chunksize: Option<NonZeroUsize>,
     /// Print results as they come, not in the order of the inputs
@@ -220,7 +220,8 @@ const START_TIMEOUT: &str = "10s";
 #[command(next_help_heading = "Workers")]
 pub struct WorkerOptions {
     /// The worker: a command in quotes, whose first word is a path or the name of an executable
-    /// on PATH, with or without `worker-` before it [default: worker]
+    /// on PATH, with or without `worker-` before it. Once for each kind of worker; N*COMMAND
+    /// asks for N of a kind [default: worker]
     #[arg(long, value_name = "COMMAND")]
     pub worker: Vec<WorkerGroup>,
     /// A function to call in each worker before anything else
@@ -234,7 +235,8 @@ pub struct WorkerOptions {
         requires = "initializer"
     )]
     pub initargs: Option<Positional>,
-    /// How long a worker may take from its start to its first message
+    /// How long a worker may take from its start until it is ready; the initializer has its own
+    /// time, 10 minutes
     #[arg(
         long,
         value_name = "DURATION",

@@ -4,14 +4,16 @@ use std::{
     fs::File,
     io::{self, Read},
     num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use super::{
     Refusal,
     arguments::{ApplyArguments, CallOptions, MapArguments, PoolOptions, WorkerOptions},
     input::{InputError, Inputs, Spread, encode_call},
-    output::{Closed, Printed, Results, complain, describe, status_of},
+    output::{Closed, Printed, Results, complain, complain_aside, count, describe, status_of},
     signals,
     status::ExitStatus,
     worker_commands,
@@ -42,7 +44,7 @@ pub(super) fn map(arguments: MapArguments, spread: Spread) -> Result<ExitStatus,
     };
     // A worker that would find nothing to do is not started.
     let useful = if known > 0 { known.div_ceil(chunk_size) } else { usize::MAX };
-    let pool = pool(&arguments.pool, &arguments.workers, &arguments.calls, useful)?.build()?;
+    let pool = pool(&arguments.pool, &arguments.workers, &arguments.calls, useful)?;
     let run = Run::new(pool, &arguments.function, !arguments.unordered, chunk_size)?;
     let input = Input { inputs, place, keywords, chunk_size: arguments.chunksize };
     Ok(run.all(input))
@@ -53,7 +55,7 @@ pub(super) fn apply(arguments: ApplyArguments) -> Result<ExitStatus, Refusal> {
     let keywords = arguments.calls.kwargs.as_ref();
     let item = encode_call(&arguments.arguments, arguments.calls.mode(), keywords)
         .map_err(Refusal::usage)?;
-    let pool = pool(&arguments.pool, &arguments.workers, &arguments.calls, 1)?.build()?;
+    let pool = pool(&arguments.pool, &arguments.workers, &arguments.calls, 1)?;
     let run = Run::new(pool, &arguments.function, true, 1)?;
     Ok(run.one(Items { ends: vec![item.len()], bytes: item, keywords: keywords.is_some() }))
 }
@@ -136,13 +138,18 @@ struct Tally {
 }
 
 impl Run {
-    fn new(pool: Pool, function: &str, ordered: bool, chunk_size: usize) -> Result<Self, Refusal> {
-        let pool = Arc::new(pool);
-        let (feeder, stream) = pool.stream(function, ordered, chunk_size as u64);
+    fn new(
+        pool: PoolBuilder,
+        function: &str,
+        ordered: bool,
+        chunk_size: usize,
+    ) -> Result<Self, Refusal> {
+        let signals = signals::catch()?;
+        let pool = Arc::new(pool.build()?);
+        let (feeder, stream) = pool.stream(function, ordered, chunk_size as u64)?;
         let stop = stream.input_stop();
         let ending = PoolEnding { pool: Arc::clone(&pool), input: stop.clone() };
-        let ended = signals::handle(ending)
-            .map_err(|error| Refusal::pool(format!("cannot handle signals: {error}")))?;
+        let ended = signals.handle(ending)?;
         Ok(Self { pool, feeder, stream, stop, ended })
     }
 
@@ -158,28 +165,21 @@ impl Run {
     /// A call for each input, while the inputs are read.
     fn all(self, input: Input) -> ExitStatus {
         let Self { pool, mut feeder, stream, stop, ended } = self;
-        let failure: Arc<Mutex<Option<String>>> = Arc::default();
-        let noted = Arc::clone(&failure);
-        let started = spawn("master-input", move || {
-            if let Err(error) = read(input, &mut feeder) {
-                *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            }
-        });
-        let (watched, unwanted) = (Arc::clone(&pool), stop.clone());
-        let started = started.and_then(|()| {
-            // The input may stay open for ever, though nothing can be done with it.
-            spawn("master-watch", move || {
-                watched.wait_for_failure();
-                unwanted.stop();
-            })
-        });
-        if let Err(error) = started {
-            complain(&format!("cannot start a thread: {error}"));
-            return ExitStatus::PoolFailed;
-        }
+        // Empty while the input is being read: a reader that still waits at the end was stopped,
+        // and nothing went wrong with it.
+        let noted: Arc<Mutex<Result<(), String>>> = Arc::new(Mutex::new(Ok(())));
+        let note = Arc::clone(&noted);
+        let read = move || {
+            let end = catch_unwind(AssertUnwindSafe(|| read(input, &mut feeder)));
+            let end = end.unwrap_or_else(|_| Err("the input was not read to its end".into()));
+            // Before the feeder goes, which ends the outcomes.
+            *note.lock().unwrap_or_else(PoisonError::into_inner) = end;
+        };
+        let reader = std::thread::Builder::new().name("master-input".into()).spawn(read);
         let mut tally = print_all(stream, &stop, |input| format!("input {}: ", input + 1));
-        let error = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let (Some(tally), Some(error)) = (&mut tally, error) {
+        let read = noted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let started = reader.map(drop).map_err(|error| format!("cannot read the input: {error}"));
+        if let (Ok(tally), Err(error)) = (&mut tally, started.and(read)) {
             complain(&error);
             tally.status = tally.status.combine(ExitStatus::Usage);
         }
@@ -187,49 +187,45 @@ impl Run {
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
-}
-
 /// Reads the inputs and submits them, until their end or until nobody wants more.
 fn read(input: Input, feeder: &mut Feeder) -> Result<(), String> {
     let Input { mut inputs, place, keywords, chunk_size } = input;
     let at_once = chunk_size.map_or(INPUTS_AT_ONCE, NonZeroUsize::get);
-    let chunk_size = chunk_size.map_or(1, NonZeroUsize::get) as u64;
-    while let Some(chunk) = inputs.next_chunk(at_once) {
+    while let Some(room) = feeder.wait_for_room(at_once as u64) {
+        // A chunk is sent as a whole, however little room there is.
+        let room = if chunk_size.is_some() { at_once as u64 } else { room };
+        let most = at_once.min(usize::try_from(room).unwrap_or(usize::MAX));
+        let Some(chunk) = inputs.next_chunk(most) else { break };
         let chunk = chunk.map_err(|error: InputError| format!("{place}{error}"))?;
         let items = Items { bytes: chunk.bytes, ends: chunk.ends, keywords };
-        if !feeder.feed(items, chunk_size) {
-            break;
-        }
+        feeder.feed(items, chunk_size.map_or(1, NonZeroUsize::get) as u64);
     }
     Ok(())
 }
 
 /// Prints outcomes as they come, until there are no more or standard output is closed.
-fn print_all(mut stream: Stream, stop: &InputStop, place: impl Fn(u64) -> String) -> Option<Tally> {
+fn print_all(
+    mut stream: Stream,
+    stop: &InputStop,
+    place: impl Fn(u64) -> String,
+) -> Result<Tally, Closed> {
     let mut tally = Tally { status: ExitStatus::Success, not_begun: 0, over: false };
     let mut results = Results::new();
-    let closed = loop {
+    loop {
         // What is printed goes out before there is a wait for more.
-        if !stream.has_more()
-            && let Err(Closed) = results.flush()
-        {
-            break true;
+        if !stream.has_more() {
+            results.flush()?;
         }
-        let Some((input, outcome)) = stream.next() else { break false };
-        match take(&mut results, outcome) {
-            Ok(None) => {}
-            Ok(Some(error)) => {
-                tally.note(&error, || place(input));
-                if tally.over {
-                    stop.stop();
-                }
+        let Some((input, outcome)) = stream.next() else { break };
+        if let Some(error) = take(&mut results, outcome)? {
+            tally.note(&error, || place(input));
+            if tally.over {
+                stop.stop();
             }
-            Err(Closed) => break true,
         }
-    };
-    if closed || results.flush().is_err() { None } else { Some(tally) }
+    }
+    results.flush()?;
+    Ok(tally)
 }
 
 /// Prints a result; gives the error of a task that has none.
@@ -246,7 +242,9 @@ fn take(results: &mut Results, outcome: Outcome) -> Result<Option<Error>, Closed
 impl Tally {
     fn note(&mut self, error: &Error, place: impl FnOnce() -> String) {
         match error {
-            Error::Cancelled(Cancelled::Interrupted | Cancelled::Terminated) => {
+            Error::Cancelled(
+                Cancelled::ByCaller | Cancelled::Interrupted | Cancelled::Terminated,
+            ) => {
                 self.not_begun += 1;
                 self.status = self.status.combine(ExitStatus::TaskFailed);
             }
@@ -268,12 +266,15 @@ impl Tally {
 }
 
 /// Lets the workers go, and tells how it all ended.
-fn finish(pool: &Pool, tally: Option<Tally>, ended: &signals::Ended) -> ExitStatus {
-    let Some(mut tally) = tally else {
-        // Nobody reads the results, so nobody wants the rest of them.
-        pool.terminate();
-        pool.wait_for_end();
-        return ended.status();
+fn finish(pool: &Pool, tally: Result<Tally, Closed>, ended: &signals::Ended) -> ExitStatus {
+    let mut tally = match tally {
+        Ok(tally) => tally,
+        // Nobody gets the results, so nobody wants the rest of them.
+        Err(closed) => {
+            pool.terminate();
+            pool.wait_for_end(None);
+            return ended.status().combine(closed.report());
+        }
     };
     if let Some(error) = pool.failure()
         && !tally.over
@@ -282,9 +283,10 @@ fn finish(pool: &Pool, tally: Option<Tally>, ended: &signals::Ended) -> ExitStat
         tally.status = tally.status.combine(ExitStatus::PoolFailed);
     }
     pool.close();
-    pool.wait_for_end();
+    pool.wait_for_end(None);
     if tally.not_begun > 0 {
-        complain(&format!("{} tasks were not begun, or not finished", tally.not_begun));
+        let verb = if tally.not_begun == 1 { "was" } else { "were" };
+        complain(&format!("{} {verb} not begun, or not finished", count(tally.not_begun, "task")));
     }
     ended.status().combine(tally.status)
 }
@@ -300,8 +302,9 @@ impl signals::Ending for PoolEnding {
         self.input.stop();
         self.pool.interrupt();
         let running = self.pool.running_at_interrupt();
-        complain(&format!(
-            "interrupted: waiting for {running} running tasks; interrupt again to stop them"
+        complain_aside(format!(
+            "interrupted: waiting for {}; interrupt again to stop",
+            count(running, "running task")
         ));
     }
 
@@ -311,6 +314,11 @@ impl signals::Ending for PoolEnding {
     }
 
     fn kill(&self) {
+        self.input.stop();
         self.pool.kill();
+    }
+
+    fn wait_for_end(&self, timeout: Duration) {
+        self.pool.wait_for_end(Some(timeout));
     }
 }

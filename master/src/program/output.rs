@@ -1,6 +1,9 @@
 //! Results on standard output, everything else on standard error, always in whole lines.
 
-use std::io::{self, BufWriter, Write};
+use std::{
+    io::{self, BufWriter, Write},
+    time::Duration,
+};
 
 use super::json;
 use crate::{
@@ -11,8 +14,38 @@ use crate::{
 /// How many bytes of results are written together, at the most: 64 KiB.
 const BUFFER: usize = 64 << 10;
 
-/// Standard output is closed: nobody reads on.
-pub(super) struct Closed;
+/// How long standard error may keep a complaint waiting that comes aside.
+const COMPLAINT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Standard output takes no more.
+pub(super) enum Closed {
+    /// Nobody reads on, which is for them to decide.
+    Unread,
+    /// It cannot be written, as when a disk is full: results are missing.
+    Broken(io::Error),
+}
+
+impl From<io::Error> for Closed {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Unread,
+            _ => Self::Broken(error),
+        }
+    }
+}
+
+impl Closed {
+    /// Complains if there is something to complain about, and gives the status of the program.
+    pub(super) fn report(self) -> ExitStatus {
+        match self {
+            Self::Unread => ExitStatus::Success,
+            Self::Broken(error) => {
+                complain(&format!("cannot write to standard output: {error}; results are missing"));
+                ExitStatus::TaskFailed
+            }
+        }
+    }
+}
 
 /// Standard output, a JSON value a line.
 pub(super) struct Results {
@@ -39,13 +72,13 @@ impl Results {
             return Ok(Printed::No(format!("the result cannot be printed: {error}")));
         }
         self.line.push(b'\n');
-        self.writer.write_all(&self.line).map_err(|_| Closed)?;
+        self.writer.write_all(&self.line)?;
         Ok(Printed::Yes)
     }
 
     /// Passes on what was printed so far.
     pub(super) fn flush(&mut self) -> Result<(), Closed> {
-        self.writer.flush().map_err(|_| Closed)
+        Ok(self.writer.flush()?)
     }
 }
 
@@ -54,6 +87,26 @@ pub(super) fn complain(message: &str) {
     let text = format!("master: {}\n", message.trim_end());
     // There is nobody to tell that standard error is closed.
     let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// As [`complain`], for those who must go on whether standard error takes it or not: waits for a
+/// moment only.
+pub(super) fn complain_aside(message: String) {
+    let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+    let say = move || {
+        complain(&message);
+        let _ = sender.send(());
+    };
+    match std::thread::Builder::new().name("master-complaint".into()).spawn(say) {
+        Ok(_) => drop(receiver.recv_timeout(COMPLAINT_PATIENCE)),
+        Err(error) => log::error!("cannot start a thread: {error}"),
+    }
+}
+
+/// So many of something, in words.
+pub(super) fn count(number: u64, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{ending}")
 }
 
 /// A failure of a task, with its traceback indented below it.

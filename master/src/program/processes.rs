@@ -1,20 +1,21 @@
 //! `master run`: a process for each call, all at once.
 
-use std::sync::mpsc;
+use std::{sync::mpsc, time::Duration};
 
 use super::{
     Refusal,
     arguments::{ProcessCall, RunArguments},
     input::encode_call,
-    output::{Printed, Results, complain, describe, status_of},
+    output::{Printed, Results, complain, complain_aside, describe, status_of},
     signals::{self, Ended},
     status::ExitStatus,
     worker_commands,
 };
 use crate::{
     Arguments, Encoded, Process,
+    driver::now,
     error::Error,
-    process::{ProcessBuilder, Stopper},
+    process::{Prepared, ProcessBuilder, Stopper},
 };
 
 /// What `run` is told at its end: the status of a shell for what was run.
@@ -29,12 +30,47 @@ pub(super) fn run(arguments: RunArguments) -> Result<ExitStatus, Refusal> {
     for call in &arguments.calls {
         builders.push(builder(call, &arguments)?.worker(command.clone()));
     }
-    let processes: Vec<_> =
-        builders.into_iter().map(ProcessBuilder::start).collect::<Result<_, _>>()?;
-    let stoppers = processes.iter().map(Process::stopper).collect();
-    let ended = signals::handle(ProcessesEnding(stoppers))
-        .map_err(|error| Refusal::pool(format!("cannot handle signals: {error}")))?;
+    let signals = signals::catch()?;
+    let prepared = prepare(builders)?;
+    let stoppers = prepared.iter().map(Prepared::stopper).collect();
+    let ended = signals.handle(ProcessesEnding(stoppers))?;
+    let prepared = refuse_unknown(prepared, &command.to_string())?;
+    let processes: Vec<_> = prepared.into_iter().map(Prepared::release).collect();
     Ok(wait(processes, &ended))
+}
+
+/// Starts a worker for each call.
+fn prepare(builders: Vec<ProcessBuilder>) -> Result<Vec<Prepared>, Refusal> {
+    let mut prepared = Vec::new();
+    for builder in builders {
+        match builder.prepare() {
+            Ok(call) => prepared.push(call),
+            Err(error) => {
+                // Nothing else would ever tell them to leave.
+                prepared.iter().for_each(Prepared::abandon);
+                return Err(error.into());
+            }
+        }
+    }
+    Ok(prepared)
+}
+
+/// A function that the worker does not have is a mistake in the command line: no call begins.
+fn refuse_unknown(prepared: Vec<Prepared>, command: &str) -> Result<Vec<Prepared>, Refusal> {
+    // All are of the same command. One that cannot be used has an error of its own later.
+    let Some(mut available) = prepared.first().and_then(Prepared::announced) else {
+        return Ok(prepared);
+    };
+    let unknown =
+        prepared.iter().find(|call| !available.iter().any(|name| name == call.function()));
+    let Some(function) = unknown.map(|call| call.function().to_owned()) else {
+        return Ok(prepared);
+    };
+    available.sort_unstable();
+    let workers = vec![command.to_owned()];
+    // All at once, so that none waits for the other to leave.
+    prepared.iter().for_each(Prepared::abandon);
+    Err(Error::UnknownFunction { function, available, workers }.into())
 }
 
 fn builder(call: &ProcessCall, arguments: &RunArguments) -> Result<ProcessBuilder, Refusal> {
@@ -75,10 +111,14 @@ fn wait(processes: Vec<Process>, ended: &Ended) -> ExitStatus {
         let name = process.name().to_owned();
         let waiter = move || {
             let result = process.result::<Encoded>();
-            // Its result may be printed while the process is still leaving.
-            let _ = sender.send(Ending::Result(name.clone(), result));
+            // A process whose call ended speaks by its own status, any other by its error.
+            let speaks = matches!(result, Ok(_) | Err(Error::Failed(_) | Error::Lost(_)));
+            // The result is printed while the process may still be leaving.
+            let _ = sender.send(Ending::Result(name, result));
             process.join();
-            let _ = sender.send(Ending::Exit(process.exit_code()));
+            if speaks {
+                let _ = sender.send(Ending::Exit(process.exit_code()));
+            }
         };
         let thread = std::thread::Builder::new().name("master-waiter".into()).spawn(waiter);
         if let Err(error) = thread {
@@ -99,12 +139,17 @@ fn wait(processes: Vec<Process>, ended: &Ended) -> ExitStatus {
                         complain(&format!("{name}: {problem}"));
                         status = status.combine(ExitStatus::TaskFailed);
                     }
-                    Err(_) => open = false,
+                    Err(closed) => {
+                        open = false;
+                        status = status.combine(closed.report());
+                    }
                 }
             }
             Ending::Result(name, Err(error)) => {
-                complain(&format!("{name}: {}", describe(&error)));
-                // A process that ended in its task speaks by its own status.
+                // After a signal it goes without saying that what it ended was cancelled.
+                if !matches!(error, Error::Cancelled(_)) {
+                    complain(&format!("{name}: {}", describe(&error)));
+                }
                 if !matches!(error, Error::Failed(_) | Error::Lost(_)) {
                     status = status.combine(status_of(&error));
                 }
@@ -126,14 +171,16 @@ enum Ending {
 }
 
 /// Signals for processes.
-struct ProcessesEnding(Vec<Stopper>);
+pub(super) struct ProcessesEnding(pub(super) Vec<Stopper>);
 
 impl signals::Ending for ProcessesEnding {
     fn drain(&self) {
-        let running = self.0.iter().filter(|process| process.is_alive()).count();
-        complain(&format!(
-            "interrupted: waiting for {running} running processes; interrupt again to stop them"
-        ));
+        let running = self.0.iter().filter(|process| process.is_alive()).count() as u64;
+        let running = match running {
+            1 => "1 running process".to_owned(),
+            _ => format!("{running} running processes"),
+        };
+        complain_aside(format!("interrupted: waiting for {running}; interrupt again to stop"));
     }
 
     fn terminate(&self) {
@@ -142,5 +189,13 @@ impl signals::Ending for ProcessesEnding {
 
     fn kill(&self) {
         self.0.iter().for_each(Stopper::kill);
+    }
+
+    fn wait_for_end(&self, timeout: Duration) {
+        let deadline = now().checked_add(timeout);
+        for process in &self.0 {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(now()));
+            process.wait_for_end(left.unwrap_or(timeout));
+        }
     }
 }

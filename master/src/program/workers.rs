@@ -10,11 +10,15 @@ use std::{
 
 use protocol::{limits::PROTOCOL_VERSION, message::Hello};
 
-use super::{Refusal, arguments::WorkersArguments, status::ExitStatus};
+use super::{
+    Refusal, arguments::WorkersArguments, output::Closed, processes::ProcessesEnding, signals,
+    status::ExitStatus,
+};
 use crate::{
     command::{CommandLine, FoundWorker, SearchPath},
     driver::{Command, Handle, Plan, Surroundings},
     machine::{GroupId, Settings},
+    process::Stopper,
 };
 
 /// How wide the column of functions is at the most.
@@ -30,24 +34,30 @@ pub(super) fn list(arguments: &WorkersArguments) -> Result<ExitStatus, Refusal> 
              `worker` beside this program",
         ));
     }
+    let signals = signals::catch()?;
     // All are asked at once, so that silent ones do not add up.
     let asked: Vec<_> =
         found.iter().map(|worker| start(&worker.path, arguments.start_timeout)).collect();
+    let stoppers = asked.iter().flatten().map(|handle| Stopper(Arc::clone(handle))).collect();
+    let ended = signals.handle(ProcessesEnding(stoppers))?;
+    let mut status = ExitStatus::Success;
     for (worker, handle) in found.iter().zip(asked) {
         let text = describe(worker, handle.and_then(|handle| ask(&handle)));
-        if io::stdout().write_all(text.as_bytes()).is_err() {
+        if let Err(error) = io::stdout().write_all(text.as_bytes()) {
+            status = Closed::from(error).report();
             break;
         }
     }
-    Ok(ExitStatus::Success)
+    Ok(ended.status().combine(status))
 }
 
-fn start(path: &Path, timeout: Duration) -> Result<Handle, String> {
+fn start(path: &Path, timeout: Duration) -> Result<Arc<Handle>, String> {
     let search = SearchPath::from_environment().map_err(|error| error.to_string())?;
     let line = CommandLine::from_words([path.to_string_lossy()]).map_err(|e| e.to_string())?;
     let command = line.resolve(&search).map_err(|error| error.to_string())?;
     let mut settings = Settings::new(vec![GroupId(0)]);
     settings.hello_timeout = timeout;
+    settings.ready_timeout = timeout;
     settings.failed_start_intensity = 0;
     let plan = Plan {
         commands: vec![command],
@@ -56,7 +66,7 @@ fn start(path: &Path, timeout: Duration) -> Result<Handle, String> {
         surroundings: Surroundings::default(),
         name: "master workers".into(),
     };
-    Handle::start(plan).map_err(|error| error.to_string())
+    Handle::start(plan).map(Arc::new).map_err(|error| error.to_string())
 }
 
 fn ask(handle: &Handle) -> Result<Arc<Hello>, String> {

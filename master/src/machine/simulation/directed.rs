@@ -1,5 +1,6 @@
 //! Runs that are written out, for one rule each.
 
+mod cancelling;
 mod rig;
 
 use std::{num::NonZeroU64, time::Duration};

@@ -1,4 +1,6 @@
-//! The books that are kept beside the machine, and the rules.
+//! The books that are kept beside the machine, and the rules on what may be entered.
+
+mod rules;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
@@ -6,7 +8,7 @@ use std::{
 };
 
 use super::{
-    super::{queue::MAX_CHUNK_BYTES, worker::*, *},
+    super::{queue::MAX_CHUNK_BYTES, *},
     Load,
     scenario::Request,
     starts::Starts,
@@ -31,6 +33,8 @@ pub(super) struct Ledger {
     terminated: bool,
     failed: bool,
     ended: bool,
+    /// How many items are [`ItemState::Unwanted`].
+    unwanted: u64,
     /// What may have been running at a worker that has died, and is to be lost.
     to_be_lost: Vec<(WorkerId, Place, Duration)>,
 }
@@ -51,7 +55,16 @@ struct Batch {
 enum ItemState {
     Waiting,
     Sent(WorkerId),
+    /// It was cancelled, and is to be concluded at once for that.
+    Unwanted,
     Concluded,
+}
+
+impl ItemState {
+    /// Whether its outcome is decided, be it announced or not.
+    const fn is_decided(self) -> bool {
+        matches!(self, Self::Unwanted | Self::Concluded)
+    }
 }
 
 struct Worker {
@@ -70,6 +83,8 @@ struct Worker {
     outstanding: VecDeque<Outstanding>,
     /// Since when the first of `outstanding` is the first.
     since: Time,
+    /// Since when the first of `outstanding` has always been a cancelled one.
+    futile_since: Option<Time>,
 }
 
 /// An item that a worker was sent, and has not answered.
@@ -82,6 +97,12 @@ struct Outstanding {
     bytes: u64,
     /// It is the first item of its call.
     begins_call: bool,
+}
+
+impl Batch {
+    fn state_of(&self, item: u64) -> ItemState {
+        self.items[usize::try_from(item).unwrap()]
+    }
 }
 
 impl Worker {
@@ -117,6 +138,7 @@ impl Ledger {
             terminated: false,
             failed: false,
             ended: false,
+            unwanted: 0,
             to_be_lost: Vec::new(),
         }
     }
@@ -133,6 +155,7 @@ impl Ledger {
                 let batch = Batch { order, function, chunk_size, items, begun };
                 self.batches.insert(load.id, batch);
             }
+            Request::Cancel { batch } => self.cancelled(*batch),
             Request::Close => self.closed = true,
             Request::Interrupt => {
                 self.closed = true;
@@ -146,6 +169,29 @@ impl Ledger {
                 }
             }
         }
+    }
+
+    /// Every decision of the machine is entered by now, so all that is open has to be concluded.
+    fn cancelled(&mut self, load: usize) {
+        let Some(batch) = self.batches.get_mut(&load) else { return };
+        for state in batch.items.iter_mut().filter(|state| !state.is_decided()) {
+            *state = ItemState::Unwanted;
+            self.unwanted += 1;
+        }
+        let order = batch.order;
+        self.waiting.entry(batch.function).or_default().retain(|place| place.0 != order);
+        let ids: Vec<_> = self.workers.keys().copied().collect();
+        for id in ids {
+            self.note_futility(id);
+        }
+    }
+
+    fn note_futility(&mut self, id: WorkerId) {
+        let worker = self.workers.get_mut(&id).unwrap();
+        let first = worker.outstanding.front();
+        let futile =
+            first.is_some_and(|first| self.batches[&first.load].state_of(first.item).is_decided());
+        worker.futile_since = futile.then(|| worker.futile_since.unwrap_or(worker.since));
     }
 
     pub(super) fn greeted(&mut self, id: WorkerId, functions: HashSet<FunctionId>) {
@@ -209,8 +255,9 @@ impl Ledger {
         let worker = self.workers.get_mut(&id).unwrap();
         let awaited = |item: &Outstanding| item.call == call && item.index == index;
         if !worker.outstanding.front().is_some_and(awaited) {
-            let refused = *answer == Answer::Refused || *answer == Answer::Late && worker.dismissed;
-            assert!(refused, "an answer that was not awaited: {answer:?}");
+            let ignored = *answer == Answer::Late && (worker.dismissed || shut_down);
+            let refused = *answer == Answer::Refused;
+            assert!(refused || ignored, "an answer that was not awaited: {answer:?}");
             return;
         }
         let item = worker.outstanding.pop_front().unwrap();
@@ -227,11 +274,11 @@ impl Ledger {
             }
             Answer::Late => {
                 // After a shutdown the machine has concluded it, and not yet said so.
-                let concluded = *state == ItemState::Concluded || shut_down;
-                assert!(concluded, "a good answer is dropped");
+                assert!(state.is_decided() || shut_down, "a good answer is dropped");
             }
             Answer::Refused => panic!("a good answer is refused"),
         }
+        self.note_futility(id);
     }
 
     /// A worker is gone. The first item that it has not answered may have been running, unless
@@ -239,13 +286,8 @@ impl Ledger {
     pub(super) fn exited(&mut self, now: Time, id: WorkerId, unread: Unread) {
         let worker = self.workers.remove(&id).unwrap();
         let shut_down = self.terminated || self.starts.must_fail;
-        let first_is_sent = worker.outstanding.front().is_some_and(|first| {
-            let item = usize::try_from(first.item).unwrap();
-            self.batches[&first.load].items[item] == ItemState::Sent(id)
-        });
         let untouched = unread == Unread::Something
             && worker.calls() == 1
-            && first_is_sent
             && worker.outstanding.front().is_some_and(|first| first.begins_call);
         let never_read = if untouched { worker.outstanding.len() as u64 } else { 0 };
         for (position, outstanding) in worker.outstanding.iter().enumerate() {
@@ -253,7 +295,7 @@ impl Ledger {
             let place = (batch.order, outstanding.item);
             let state = &mut batch.items[usize::try_from(outstanding.item).unwrap()];
             // After a shutdown the machine has concluded it, and not yet said so.
-            if *state == ItemState::Concluded || shut_down {
+            if state.is_decided() || shut_down {
                 continue;
             }
             if position == 0 && !untouched {
@@ -280,6 +322,10 @@ impl Ledger {
         }
         let hopeless = fault == StartFault::Permanent && !self.ever_ready.contains(&group);
         self.starts.failed(now, hopeless);
+    }
+
+    fn state_of(&self, outstanding: &Outstanding) -> ItemState {
+        self.batches[&outstanding.load].state_of(outstanding.item)
     }
 
     fn is_waiting(&self) -> bool {
@@ -317,6 +363,7 @@ impl Ledger {
                 worker.dismissed = true;
             }
             Action::Terminate { worker } => {
+                self.check_stop(now, *worker);
                 let worker = self.workers.get_mut(worker).unwrap();
                 assert!(!worker.killed, "stopped politely after it was killed");
                 worker.accounted = true;
@@ -362,6 +409,7 @@ impl Ledger {
             given: 0,
             outstanding: VecDeque::new(),
             since: now,
+            futile_since: None,
         };
         self.workers.insert(id, worker);
     }
@@ -414,48 +462,15 @@ impl Ledger {
         }
     }
 
-    /// What has waited longest goes first, among what the worker can do.
-    fn check_turn(&self, id: WorkerId, chunk: &Chunk<Load>) {
-        let functions = &self.workers[&id].functions;
-        let first = self
-            .waiting
-            .iter()
-            .filter(|(function, _)| functions.contains(function))
-            .filter_map(|(_, places)| places.first())
-            .min();
-        let place = (self.batches[&chunk.batch.id].order, chunk.items.start);
-        assert_eq!(first, Some(&place), "sent out of turn");
-    }
-
-    /// Who is busy is sent more only within the window, and if nobody who is idle can do it.
-    fn check_room(&self, now: Time, id: WorkerId) {
-        let worker = &self.workers[&id];
-        if worker.outstanding.is_empty() {
-            return;
-        }
-        assert!(now - worker.since < LOOKAHEAD, "sent to wait behind a long item");
-        assert!(worker.calls() < MAX_CALLS_IN_FLIGHT, "too many calls in flight");
-        let bytes: u64 = worker.outstanding.iter().map(|item| item.bytes).sum();
-        assert!(bytes < MAX_BYTES_IN_FLIGHT, "{bytes} bytes in flight");
-        self.check_nobody_is_idle();
-    }
-
-    fn check_nobody_is_idle(&self) {
-        let limit = self.settings.max_tasks_per_child.map_or(u64::MAX, NonZeroU64::get);
-        for (id, worker) in self.workers.iter().filter(|(_, worker)| worker.is_idle()) {
-            let spent = worker.given >= limit || self.settings.one_call && worker.given > 0;
-            let waits = |function: &FunctionId| {
-                self.waiting.get(function).is_some_and(|places| !places.is_empty())
-            };
-            assert!(spent || !worker.functions.iter().any(waits), "{id:?} could do what waits");
-        }
-    }
-
     fn conclude(&mut self, now: Time, load: &Load, item: u64, ending: Ending) {
         let batch = self.batches.get_mut(&load.id).unwrap();
         let place = (batch.order, item);
         let state = &mut batch.items[usize::try_from(item).unwrap()];
         let before = std::mem::replace(state, ItemState::Concluded);
+        let unwanted = before == ItemState::Unwanted;
+        let by_caller = ending == Ending::Cancelled(Cancellation::ByCaller);
+        assert_eq!(unwanted, by_caller, "item {item} was cancelled: {unwanted}");
+        self.unwanted -= u64::from(unwanted);
         assert_ne!(before, ItemState::Concluded, "item {item} is concluded twice");
         let begun = batch.begun.contains_key(&item);
         let function = batch.function;
@@ -475,6 +490,8 @@ impl Ledger {
                 assert_eq!(after, now - worker.since);
                 assert!(after >= self.settings.task_timeout.unwrap(), "its time was not over");
             }
+            // It was, as is checked above.
+            Ending::Cancelled(Cancellation::ByCaller) => {}
             Ending::Cancelled(Cancellation::Terminated) => {
                 assert!(self.terminated || self.closed || self.ended);
             }
@@ -486,74 +503,6 @@ impl Ledger {
                 assert_eq!(before, ItemState::Waiting);
                 assert!(self.is_unknown(function), "{function:?} is known");
             }
-        }
-    }
-
-    /// Every group has been heard of, and nobody has the function.
-    fn is_unknown(&self, function: FunctionId) -> bool {
-        let live = self.workers.values().filter(|worker| !worker.dismissed);
-        self.announced.iter().all(Option::is_some)
-            && !self.announced.iter().flatten().any(|known| known.contains(&function))
-            && !live.into_iter().any(|worker| worker.functions.contains(&function))
-    }
-
-    /// What holds whenever the machine rests.
-    pub(super) fn check(&self, now: Time, machine: &Machine<Load>) {
-        assert_eq!(self.starts.must_fail, self.failed, "too many starts have failed");
-        let deadline = machine.deadline();
-        assert!(deadline.is_none_or(|deadline| deadline > now), "its deadline is over");
-        assert!(self.workers.len() <= self.settings.slots.len() + 1, "too many workers live");
-        assert!(self.to_be_lost.is_empty(), "what was lost is not concluded");
-        if self.workers.is_empty() && (self.closed && !self.is_waiting() || self.is_shut_down()) {
-            assert!(self.ended, "everything is finished, and the pool does not end");
-        }
-        if self.ended {
-            assert!(self.workers.is_empty(), "workers outlive the pool");
-            assert_eq!(deadline, None, "something is to happen after the end");
-        }
-        if self.is_shut_down() || self.ended {
-            assert!(!self.is_waiting(), "items wait after the shutdown has begun");
-        }
-        if self.closed && !self.is_waiting() {
-            let leaves = |worker: &Worker| self.settings.one_call && worker.given > 0;
-            let idle = self.workers.values().any(|worker| worker.is_idle() && !leaves(worker));
-            assert!(!idle, "a worker that nobody needs does not leave");
-        }
-        if self.is_waiting() {
-            self.check_progress(deadline);
-        }
-        self.check_in_flight(machine);
-    }
-
-    /// Something will move what waits.
-    fn check_progress(&self, deadline: Option<Time>) {
-        self.check_nobody_is_idle();
-        let busy = self.workers.values().any(|worker| !worker.is_idle());
-        assert!(busy || deadline.is_some(), "items wait for nothing");
-        let waiting = self.waiting.iter().filter(|(_, places)| !places.is_empty());
-        for (&function, _) in waiting {
-            assert!(!self.is_unknown(function), "{function:?} is waited for, and unknown");
-        }
-    }
-
-    fn check_in_flight(&self, machine: &Machine<Load>) {
-        let sent = |id: WorkerId, item: &Outstanding| {
-            let number = usize::try_from(item.item).unwrap();
-            self.batches[&item.load].items[number] == ItemState::Sent(id)
-        };
-        let in_flight = self
-            .workers
-            .iter()
-            .flat_map(|(&id, worker)| worker.outstanding.iter().filter(move |item| sent(id, item)));
-        assert_eq!(machine.items_in_flight(), in_flight.count() as u64, "items in flight");
-    }
-
-    /// Nothing will ever happen again.
-    pub(super) fn finish(&self) {
-        assert!(self.ended, "the pool stands still before its end");
-        for batch in self.batches.values() {
-            let open = batch.items.iter().position(|&state| state != ItemState::Concluded);
-            assert_eq!(open, None, "an item has no outcome");
         }
     }
 }

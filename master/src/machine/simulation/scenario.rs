@@ -51,7 +51,15 @@ pub(super) struct Faults {
 /// What the pool is asked for.
 #[derive(Debug, Clone)]
 pub(super) enum Request {
-    Submit { load: Load, function: FunctionId, chunk_size: u64 },
+    Submit {
+        load: Load,
+        function: FunctionId,
+        chunk_size: u64,
+    },
+    /// May come before the submission, and more than once.
+    Cancel {
+        batch: usize,
+    },
     Close,
     Interrupt,
     Terminate,
@@ -85,6 +93,8 @@ impl Scenario {
         } else {
             scenario.requests = batches(random);
         }
+        let cancels = cancels(random, scenario.requests.len());
+        scenario.requests.extend(cancels);
         scenario.requests.extend(endings(random));
         scenario
     }
@@ -157,6 +167,17 @@ fn batches(random: &mut Random) -> Vec<(Time, Request)> {
         (time, request)
     };
     (0..count).map(batch).collect()
+}
+
+/// Cancels some of the batches, or all, or none.
+fn cancels(random: &mut Random, requests: usize) -> Vec<(Time, Request)> {
+    let per_mille = *random.pick(&[0, 100, 500, 2_000]);
+    let count = requests as u64 * per_mille / 1000;
+    let cancel = |_| {
+        let batch = usize::try_from(random.below(requests as u64)).unwrap();
+        (seconds_below(random, 5), Request::Cancel { batch })
+    };
+    (0..count).map(cancel).collect()
 }
 
 /// When and how the run is ended. The last request always lets the pool come to its end.

@@ -198,17 +198,21 @@ impl World {
     }
 
     fn request(&mut self, request: Request) {
+        // So the ledger knows what was concluded before, and what is for this.
+        self.carry_out_actions();
         self.ledger.requested(&request);
         let event = match request {
             Request::Submit { load, function, chunk_size } => {
                 Event::Submitted { items: load.items(), batch: load, function, chunk_size }
             }
+            Request::Cancel { batch } => Event::Cancelled { batch: batch as u64 },
             Request::Close => Event::Closed,
             Request::Interrupt => Event::Interrupted,
             Request::Terminate => Event::Terminated,
             Request::Kill => Event::Killed,
         };
         self.machine.handle(self.now, event);
+        self.carry_out_actions();
     }
 
     /// A worker takes up its next item.
@@ -287,22 +291,28 @@ impl World {
     fn settle(&mut self) {
         for _ in 0..MAX_ROUNDS {
             self.machine.advance(self.now);
-            let actions = self.machine.actions();
-            if actions.is_empty() {
+            if !self.carry_out_actions() {
                 return self.ledger.check(self.now, &self.machine);
-            }
-            for action in actions {
-                if self.trace {
-                    eprintln!("{:?}:   {action:?}", self.now);
-                }
-                self.ledger.decided(self.now, &action);
-                self.perform(action);
             }
             for (worker, fault) in std::mem::take(&mut self.not_started) {
                 self.ledger.not_started(self.now, worker, fault);
             }
         }
         panic!("the machine never rests");
+    }
+
+    /// Returns whether there were any.
+    fn carry_out_actions(&mut self) -> bool {
+        let actions = self.machine.actions();
+        let any = !actions.is_empty();
+        for action in actions {
+            if self.trace {
+                eprintln!("{:?}:   {action:?}", self.now);
+            }
+            self.ledger.decided(self.now, &action);
+            self.perform(action);
+        }
+        any
     }
 
     fn perform(&mut self, action: Action<Load>) {

@@ -26,6 +26,8 @@ pub(super) struct Rig {
     /// The items of all batches that were answered, and that ended without, in this order.
     pub(super) completed: Vec<u64>,
     pub(super) ended: Vec<(u64, Ending)>,
+    /// The batch and the items of every conclusion.
+    pub(super) concluded: Vec<(u64, Range<u64>)>,
     pub(super) failed: Option<WorkerId>,
     pub(super) has_ended: bool,
     /// Every call that was sent.
@@ -52,6 +54,7 @@ impl Rig {
             killed: Vec::new(),
             completed: Vec::new(),
             ended: Vec::new(),
+            concluded: Vec::new(),
             failed: None,
             has_ended: false,
             sent: Vec::new(),
@@ -83,6 +86,11 @@ impl Rig {
         let batch = Load::new(self.batches, sizes.iter().copied());
         self.batches += 1;
         self.handle(Event::Submitted { items: batch.items(), batch, function, chunk_size });
+    }
+
+    /// Batches are numbered from 0, in the order of submission.
+    pub(super) fn cancel(&mut self, batch: u64) {
+        self.handle(Event::Cancelled { batch });
     }
 
     pub(super) fn greet(&mut self, worker: u64, functions: &[FunctionId]) {
@@ -212,7 +220,8 @@ impl Rig {
                 self.unprepared.retain(|&other| other != worker);
                 self.killed.push(worker);
             }
-            Action::Conclude { items, ending, .. } => {
+            Action::Conclude { batch, items, ending } => {
+                self.concluded.push((batch.id(), items.clone()));
                 self.ended.extend(items.map(|item| (item, ending)));
             }
             Action::Fail { worker } => self.failed = Some(worker),

@@ -1,0 +1,239 @@
+//! How workers end: by themselves, for a fault, for an item that is to be stopped, or as they are
+//! not needed.
+
+use super::{
+    super::{
+        Action, Cancellation, Ending, GroupId, SlotId, StartFault, Time, Unread, WorkerId,
+        worker::{InFlight, Sent, State, Worker},
+    },
+    Batch, Machine, Phase,
+};
+
+impl<B: Batch> Machine<B> {
+    pub(super) fn not_started(&mut self, now: Time, id: WorkerId, fault: StartFault) {
+        let Some(worker) = self.workers.remove(&id) else { return };
+        self.leave_slot(id, worker.slot);
+        self.start_failed(now, id, worker.group, fault);
+    }
+
+    pub(super) fn unfit(&mut self, now: Time, id: WorkerId) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let group = worker.group;
+        // What a worker that is being stopped makes of it is its own affair.
+        if !matches!(worker.state, State::Greeting { .. } | State::Preparing { .. }) {
+            return;
+        }
+        self.stop(now, id);
+        self.start_failed(now, id, group, StartFault::Permanent);
+    }
+
+    pub(super) fn disconnected(&mut self, now: Time, id: WorkerId) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        match &worker.state {
+            State::Serving(serving) if serving.in_flight.is_empty() && self.is_through(worker) => {
+                self.leave(now, id);
+            }
+            State::Leaving { .. } | State::Stopping { .. } => {}
+            State::Greeting { .. } | State::Preparing { .. } | State::Serving(_) => {
+                self.stop_at_once(now, id);
+            }
+        }
+    }
+
+    pub(super) fn exited(&mut self, now: Time, id: WorkerId, unread: Unread) {
+        let Some(worker) = self.workers.remove(&id) else { return };
+        self.leave_slot(id, worker.slot);
+        let (accounted, never_read) = match worker.state {
+            State::Greeting { .. } | State::Preparing { .. } => (false, 0),
+            State::Leaving { .. } => (true, 0),
+            State::Serving(serving) => (false, self.settle(now, id, serving.in_flight, unread)),
+            State::Stopping { accounted, in_flight, .. } => {
+                (accounted, self.settle(now, id, in_flight, unread))
+            }
+        };
+        let served = worker.given > never_read;
+        if !served && !accounted {
+            self.start_failed(now, id, worker.group, StartFault::Passing);
+        } else if self.settings.one_call && !self.queue.is_empty() {
+            self.fail(now, id);
+        } else if served {
+            self.budget.succeed();
+        }
+    }
+
+    /// Ends whoever is over a limit of time, or has been at what nobody wants any more.
+    pub(super) fn expire(&mut self, now: Time) {
+        let limit = self.settings.task_timeout;
+        let due: Vec<_> = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| worker.deadline(limit).is_some_and(|deadline| deadline <= now))
+            .map(|(&id, _)| id)
+            .collect();
+        for id in due {
+            let Some(worker) = self.workers.get_mut(&id) else { continue };
+            // The one before may have ended the pool, and with it what this one was due for.
+            if worker.deadline(limit).is_none_or(|deadline| deadline > now) {
+                continue;
+            }
+            let group = worker.group;
+            match &mut worker.state {
+                State::Greeting { .. } | State::Preparing { .. } => {
+                    self.stop_at_once(now, id);
+                    self.account(id);
+                    self.start_failed(now, id, group, StartFault::Permanent);
+                }
+                State::Serving(serving) => {
+                    let after = now.saturating_sub(serving.in_flight.running_since);
+                    // One that was cancelled is concluded already.
+                    if let Some((batch, items)) = serving.in_flight.conclude_running() {
+                        let ending = Ending::TimedOut { worker: id, after };
+                        self.conclude(batch, items, ending);
+                    }
+                    self.stop(now, id);
+                }
+                State::Leaving { .. } => self.stop(now, id),
+                State::Stopping { .. } => self.stop_at_once(now, id),
+            }
+        }
+    }
+
+    /// Lets those workers go that have reached their limit, or that nobody will need.
+    pub(super) fn retire(&mut self, now: Time) {
+        if !matches!(self.phase, Phase::Running | Phase::Closing | Phase::Interrupted) {
+            return;
+        }
+        let finished = !self.needs_workers();
+        let done: Vec<_> = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| match &worker.state {
+                State::Serving(serving) => {
+                    let idle = serving.in_flight.is_empty();
+                    idle && (finished || self.items_left(worker) == 0)
+                }
+                State::Greeting { .. } | State::Preparing { .. } => finished,
+                State::Leaving { .. } | State::Stopping { .. } => false,
+            })
+            .map(|(&id, worker)| (id, matches!(worker.state, State::Serving(_))))
+            .collect();
+        for (id, serving) in done {
+            if serving { self.leave(now, id) } else { self.stop(now, id) }
+        }
+    }
+
+    /// Draws the conclusions from a death: what was answered is done, what may have been running
+    /// is lost, the rest never began. Returns how many items the worker was sent, but did not read.
+    fn settle(&mut self, now: Time, id: WorkerId, in_flight: InFlight<B>, unread: Unread) -> u64 {
+        let after = now.saturating_sub(in_flight.running_since);
+        let untouched = unread == Unread::Something
+            && in_flight.calls.len() == 1
+            && in_flight.calls.front().is_some_and(Sent::is_unanswered);
+        let never_read = if untouched { in_flight.items } else { 0 };
+        let mut may_have_run = !untouched;
+        for sent in in_flight.calls {
+            let mut rest = sent.open();
+            if std::mem::take(&mut may_have_run) && !sent.is_futile() {
+                let running = rest.start..rest.start + 1;
+                rest.start = running.end;
+                let ending = Ending::Lost { worker: id, after };
+                self.conclude(sent.taken.chunk.batch.clone(), running, ending);
+            }
+            self.put_back(sent.taken, rest);
+        }
+        never_read
+    }
+
+    /// Counts a failed start, if more are needed; beyond the budget, or where another try would
+    /// fail in the same way, the pool fails.
+    fn start_failed(&mut self, now: Time, id: WorkerId, group: GroupId, fault: StartFault) {
+        if !self.needs_workers() {
+            return;
+        }
+        let spent = self.budget.spend(now);
+        let hopeless = fault == StartFault::Permanent
+            && self.groups.get(group.0).is_some_and(|group| !group.ever_ready);
+        if spent || hopeless || self.settings.one_call {
+            self.fail(now, id);
+        }
+    }
+
+    fn fail(&mut self, now: Time, id: WorkerId) {
+        if matches!(self.phase, Phase::Running | Phase::Closing) {
+            self.actions.push(Action::Fail { worker: id });
+            self.shut_down(now, Phase::Failed, Cancellation::PoolFailed);
+        }
+    }
+
+    /// Lets a worker go that has nothing in flight.
+    fn leave(&mut self, now: Time, id: WorkerId) {
+        let goes_by_itself = self.workers.get(&id).is_some_and(|worker| self.is_through(worker));
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let slot = worker.slot;
+        worker.state = State::Leaving { by: now.saturating_add(self.settings.drain_timeout) };
+        if !goes_by_itself {
+            self.actions.push(Action::Drain { worker: id });
+        }
+        self.leave_slot(id, slot);
+    }
+
+    /// Ends a worker politely, then by force.
+    pub(super) fn stop(&mut self, now: Time, id: WorkerId) {
+        let kill_at = now.saturating_add(self.settings.grace);
+        if self.put_into_stopping(now, id, Some(kill_at)) {
+            self.actions.push(Action::Terminate { worker: id });
+        }
+        self.account(id);
+    }
+
+    /// Ends a worker by force: it does not keep to the protocol, so there is nothing to wait for.
+    pub(super) fn stop_at_once(&mut self, now: Time, id: WorkerId) {
+        if self.put_into_stopping(now, id, None) {
+            self.actions.push(Action::Kill { worker: id });
+        }
+    }
+
+    fn put_into_stopping(&mut self, now: Time, id: WorkerId, kill_at: Option<Time>) -> bool {
+        let Some(worker) = self.workers.get_mut(&id) else { return false };
+        let slot = worker.slot;
+        let (accounted, in_flight) = match &mut worker.state {
+            State::Stopping { kill_at: earlier, .. } => {
+                let sooner = earlier.is_some() && kill_at.is_none();
+                if sooner {
+                    *earlier = None;
+                }
+                return sooner;
+            }
+            State::Serving(serving) => {
+                (false, std::mem::replace(&mut serving.in_flight, InFlight::new(now)))
+            }
+            State::Leaving { .. } => (true, InFlight::new(now)),
+            State::Greeting { .. } | State::Preparing { .. } => (false, InFlight::new(now)),
+        };
+        worker.state = State::Stopping { kill_at, accounted, in_flight };
+        self.leave_slot(id, slot);
+        true
+    }
+
+    /// Notes that the exit of a worker will say nothing new.
+    fn account(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id)
+            && let State::Stopping { accounted, .. } = &mut worker.state
+        {
+            *accounted = true;
+        }
+    }
+
+    fn leave_slot(&mut self, id: WorkerId, slot: SlotId) {
+        if let Some(seat) = self.slots.get_mut(slot.0 as usize)
+            && *seat == Some(id)
+        {
+            *seat = None;
+        }
+    }
+
+    /// Whether it was given the one call that it was told to be its last: it goes by itself.
+    fn is_through(&self, worker: &Worker<B>) -> bool {
+        self.settings.one_call && worker.given > 0
+    }
+}
