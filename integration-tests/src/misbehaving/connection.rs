@@ -1,0 +1,98 @@
+//! One end of a connection, with the rules left to the caller.
+
+use std::{
+    env,
+    error::Error,
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+};
+
+use protocol::{
+    envelope, frame::Decoder, launch, limits::MAX_FRAME, message::FromWorker, message::Hello,
+};
+
+use super::functions;
+
+/// A connection to the master, and what is needed to introduce oneself.
+pub(super) struct Connection {
+    stream: UnixStream,
+    decoder: Decoder,
+    token: String,
+}
+
+impl Connection {
+    /// Connects to the master that the environment names.
+    pub(super) fn open() -> Result<Self, Box<dyn Error>> {
+        let variable = |name| {
+            env::var(name).map_err(|_| format!("{name} is not set: a master has to start me"))
+        };
+        let stream = UnixStream::connect(variable(launch::ADDRESS_VARIABLE)?)?;
+        let mut decoder = Decoder::new();
+        decoder.set_limit(MAX_FRAME);
+        Ok(Self { stream, decoder, token: variable(launch::TOKEN_VARIABLE)? })
+    }
+
+    /// A hello that a master has every reason to welcome.
+    pub(super) fn hello(&self) -> Hello {
+        Hello {
+            token: self.token.clone(),
+            oldest: 1,
+            newest: 1,
+            features: Vec::new(),
+            name: "misbehaving-worker".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            functions: functions::descriptions(),
+        }
+    }
+
+    /// Sends one frame.
+    pub(super) fn send(
+        &mut self,
+        message: &FromWorker,
+        payload: &[u8],
+    ) -> Result<(), Box<dyn Error>> {
+        self.send_bytes(&frame(message, payload)?)
+    }
+
+    /// Sends bytes as they are.
+    pub(super) fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
+        Ok(self.stream.write_all(bytes)?)
+    }
+
+    /// The body of the next frame; `None` when the master has closed the connection.
+    pub(super) fn receive(&mut self) -> Result<Option<Vec<u8>>, Box<dyn Error>> {
+        loop {
+            if let Some(body) = self.decoder.next_frame()? {
+                return Ok(Some(body.to_vec()));
+            }
+            let count = self.stream.read(self.decoder.spare())?;
+            if count == 0 {
+                return Ok(None);
+            }
+            self.decoder.commit(count);
+        }
+    }
+
+    /// Closes both directions and keeps the process.
+    pub(super) fn shut_down(&self) -> Result<(), Box<dyn Error>> {
+        Ok(self.stream.shutdown(std::net::Shutdown::Both)?)
+    }
+
+    /// A second handle to the socket, to be left to another process.
+    pub(super) fn duplicate(&self) -> Result<UnixStream, Box<dyn Error>> {
+        Ok(self.stream.try_clone()?)
+    }
+}
+
+/// A message as a frame.
+pub(super) fn frame(message: &FromWorker, payload: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
+    let mut bytes = Vec::new();
+    envelope::append_frame(&mut bytes, message, payload)?;
+    Ok(bytes)
+}
+
+/// A frame around bytes that need not be a message.
+pub(super) fn raw_frame(body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    [&length.to_be_bytes(), body].concat()
+}

@@ -1,0 +1,119 @@
+//! How a run ends when it is told to, or killed: nobody stays behind.
+
+#![allow(clippy::unwrap_used, reason = "tests report by panicking")]
+
+use std::time::Duration;
+
+use integration_tests::{Deadline, Running, check_all, leftovers, master, master_with};
+use rustix::process::Signal;
+
+/// How long an end may take that nobody resists.
+const SOON: Duration = Duration::from_secs(5);
+
+const ENDINGS: &[(Signal, i32)] =
+    &[(Signal::INT, 130), (Signal::TERM, 143), (Signal::KILL, 128 + 9)];
+
+/// Ends a run that has work in hand: the first SIGINT only lets it finish what it has begun.
+fn end_busy(running: Running, signal: Signal, status: i32) {
+    end_within(SOON, running, signal, status);
+}
+
+fn end_within(time: Duration, mut running: Running, signal: Signal, status: i32) {
+    if signal == Signal::INT {
+        running.signal(signal);
+        running.wait_for_stderr("interrupt again");
+    }
+    end(time, running, signal, status);
+}
+
+fn end(time: Duration, running: Running, signal: Signal, status: i32) {
+    assert!(leftovers::count_processes(running.mark()) > 1, "the workers carry the mark");
+    let deadline = Deadline::after(time);
+    running.signal(signal);
+    running.finish().ended(status);
+    assert!(!deadline.left().is_zero(), "it took more than {time:?}");
+}
+
+#[test]
+fn idle_workers_leave() {
+    check_all(ENDINGS, |&(signal, status)| {
+        let program = master(["map", "--processes", "2", "square"]).stdin_open();
+        let mut running = program.may_leave_files_if(signal == Signal::KILL).start();
+        running.write_line("3");
+        assert_eq!(running.next_line(), "9");
+        end(SOON, running, signal, status);
+    });
+}
+
+#[test]
+fn busy_workers_leave() {
+    check_all(ENDINGS, |&(signal, status)| {
+        let program = master(["starmap", "--processes", "2", "--chunksize", "1", "sleep"]);
+        let mut running = program
+            .stdin("[0, \"ready\"]\n[600]\n[600]\n[600]\n")
+            .may_leave_files_if(signal == Signal::KILL)
+            .start();
+        assert_eq!(running.next_line(), "\"ready\"");
+        end_busy(running, signal, status);
+    });
+}
+
+#[test]
+fn what_busy_workers_started_leaves_with_them() {
+    check_all(ENDINGS, |&(signal, status)| {
+        let item = serde_json::json!(["sh", ["-c", "touch started; sleep 600"]]).to_string();
+        let running = master(["starmap", "--processes", "1", "exec", &item])
+            .may_leave_files_if(signal == Signal::KILL)
+            .start();
+        running.wait_for_file("started");
+        end_busy(running, signal, status);
+    });
+}
+
+#[test]
+fn busy_workers_of_run_leave() {
+    check_all(ENDINGS, |&(signal, status)| {
+        let program = master(["run", "introduce", "anyone", ":::", "sleep", "600"]);
+        let mut running = program.may_leave_files_if(signal == Signal::KILL).start();
+        assert!(running.next_line().contains("anyone"));
+        end_busy(running, signal, status);
+    });
+}
+
+#[test]
+fn workers_that_ignore_it_are_killed() {
+    check_all(&[(Signal::INT, 130), (Signal::TERM, 143)], |&(signal, status)| {
+        let arguments = ["--processes", "1", "--chunksize", "1", "echo", "1", "bad"];
+        let mut running = master_with("hang-in-call-ignoring-sigterm", "map", arguments).start();
+        assert_eq!(running.next_line(), "1");
+        end_within(Duration::from_secs(30), running, signal, status);
+    });
+}
+
+#[test]
+fn a_signal_in_the_handshake_ends_the_run_as_well() {
+    let arguments = ["--processes", "1", "echo", "1"];
+    let program = master_with("prints-text-and-stays", "map", arguments);
+    let mut running = program.start();
+    running.wait_for_stderr("I am a program like any other");
+    end(SOON, running, Signal::INT, 130);
+}
+
+#[test]
+fn the_first_interrupt_lets_what_has_begun_finish_and_begins_nothing_more() {
+    let item = |name| {
+        let script = format!("touch started-{name}; until [ -e go-on ]; do sleep 0.01; done");
+        serde_json::json!(["sh", ["-c", script]]).to_string()
+    };
+    let options = ["starmap", "--processes", "1", "--chunksize", "1", "exec"];
+    let program = master(options).args([item("first"), item("second")]);
+    let directory = program.directory().to_owned();
+    let mut running = program.start();
+    running.wait_for_file("started-first");
+    running.signal(Signal::INT);
+    running.wait_for_stderr("interrupt again");
+    std::fs::write(directory.join("go-on"), "").unwrap();
+    assert!(running.next_line().contains("\"status\":0"));
+    assert!(!directory.join("started-second").exists());
+    running.finish().ended(130).said("not begun");
+}

@@ -1,0 +1,212 @@
+//! What the master does about each way a worker can misbehave: it never hangs, says what happened
+//! to whom, loses no more than it must, and leaves nothing behind.
+
+use std::time::Duration;
+
+use integration_tests::{Finished, check_all, master, master_with};
+
+/// No pool needs more starts than this to find out that it cannot work.
+const MANY_STARTS: usize = 20;
+
+/// Modes that never get a worker ready, and what the master says about them.
+const NEVER_READY: &[(&str, &[&str])] = &[
+    ("never-connects", &["connect"]),
+    ("exits-at-once", &["no wish to work"]),
+    ("exits-at-once 42", &["42", "no wish to work"]),
+    ("prints-text", &["I am a program like any other"]),
+    ("prints-text-and-stays", &["I am a program like any other"]),
+    ("connects-and-stays-silent", &["hello"]),
+    ("connects-and-exits", &["hello"]),
+    ("wrong-token", &["token"]),
+    ("no-token", &["token"]),
+    ("future-version", &["999"]),
+    ("garbage-hello", &["hello"]),
+    ("speaks-another-protocol", &[]),
+    ("half-a-hello-then-exit", &["frame"]),
+    ("huge-length", &["4294967295"]),
+    ("hello-over-64k", &["65536"]),
+    ("ready-before-hello", &["ready", "hello"]),
+    ("silent-after-welcome", &["ready"]),
+    ("exits-after-welcome", &["4", "not in the mood"]),
+    ("initializer-fails", &["NoLicence", "the licence has run out"]),
+];
+
+#[test]
+fn a_pool_whose_workers_never_get_ready_fails_with_the_reason() {
+    check_all(NEVER_READY, |&(mode, texts)| {
+        let arguments = ["--processes", "2", "--start-timeout", "2s", "echo", "1", "2"];
+        let finished = master_with(mode, "map", arguments).count_starts().run();
+        finished.ended(3).printed("");
+        finished.said(&format!("/bin/misbehaving-worker {mode}"));
+        for text in texts {
+            finished.said(text);
+        }
+        let starts = finished.starts.len();
+        assert!((1..=MANY_STARTS).contains(&starts), "{mode}: {starts} starts");
+    });
+}
+
+/// Modes of which a master may make one of two things: it sees in time that the worker broke the
+/// protocol, or the work is done before.
+#[test]
+fn a_pool_whose_workers_break_rules_while_idle_ends() {
+    let modes = ["hello-twice", "replies-before-any-call", "leaves-unasked", "crashes-when-ready"];
+    check_all(&modes, |mode| {
+        let finished =
+            master_with(mode, "map", ["--processes", "1", "echo", "1"]).count_starts().run();
+        match finished.status {
+            0 => finished.printed("1\n"),
+            1 | 3 => finished.printed(""),
+            _ => finished.ended(3),
+        };
+        assert!(finished.starts.len() <= MANY_STARTS, "{mode}: {:?}", finished.starts);
+    });
+}
+
+/// One run: an item `bad` amid good ones, all in one chunk or each in its own.
+fn run_with_a_bad_item(mode: &str, chunksize: &str, options: &[&str]) -> Finished {
+    let finished = master_with(mode, "map", ["--processes", "1", "--chunksize", chunksize])
+        .args(options)
+        .args(["echo", "1", "2", "bad", "4", "5"])
+        .count_starts()
+        .run();
+    assert!(finished.starts.len() <= 2, "{mode}: {:?}", finished.starts);
+    finished
+}
+
+/// Modes that cost the bad item, and what the master says about it.
+const COST_ONE_ITEM: &[(&str, &[&str])] = &[
+    ("crash-in-call", &["SIGSEGV"]),
+    ("crash-in-call KILL", &["SIGKILL"]),
+    ("crash-in-call TERM", &["SIGTERM"]),
+    ("crash-in-call 41", &["41"]),
+    ("abort", &["SIGABRT"]),
+    ("exit-0-in-call", &["status 0"]),
+    ("half-a-result-then-exit", &["status 0"]),
+    ("replies-with-unknown-id", &["18446744073709551615"]),
+    ("replies-out-of-order", &[]),
+    ("result-without-payload", &[]),
+    ("error-with-malformed-payload", &[]),
+    ("malformed-envelope", &[]),
+    ("closes-socket-in-call-but-lives", &[]),
+];
+
+#[test]
+fn a_crash_costs_one_item_and_not_its_neighbours() {
+    check_all(COST_ONE_ITEM, |&(mode, texts)| {
+        for chunksize in ["1", "5"] {
+            let finished = run_with_a_bad_item(mode, chunksize, &[]);
+            finished.ended(1).printed("1\n2\n4\n5\n").said("input 3").said("lost");
+            finished.said(&finished.starts[0]);
+            for text in texts {
+                finished.said(text);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_call_that_does_not_end_is_ended_at_its_timeout() {
+    let modes = ["hang-in-call", "hang-in-call-ignoring-sigterm", "half-a-result-then-hang"];
+    check_all(&modes, |mode| {
+        for chunksize in ["1", "5"] {
+            let finished = run_with_a_bad_item(mode, chunksize, &["--timeout", "700ms"]);
+            finished.ended(1).printed("1\n2\n4\n5\n").said("input 3").said("timed out");
+        }
+    });
+}
+
+#[test]
+fn a_worker_that_never_reads_is_ended_at_the_timeout_also_under_a_large_input() {
+    // More than any socket buffers, so that the master's write would block.
+    let large = format!("\"{}\"\n", "x".repeat(8 << 20));
+    let finished =
+        master_with("never-reads", "map", ["--processes", "1", "--timeout", "500ms", "echo"])
+            .stdin(large)
+            .run();
+    finished.ended(1).printed("").said("input 1").said("timed out");
+}
+
+#[test]
+fn the_clock_of_a_task_is_an_items() {
+    // Together longer than the timeout, each by itself shorter.
+    let items = ["[0.4,1]", "[0.4,2]", "[0.4,3]", "[0.4,4]"];
+    master(["starmap", "--processes", "1", "--chunksize", "4", "--timeout", "1s", "sleep"])
+        .args(items)
+        .run()
+        .ended(0)
+        .printed("1\n2\n3\n4\n");
+}
+
+/// Modes that answer the bad item, and then break the rules: what is answered stays answered.
+#[test]
+fn what_is_answered_is_done_whatever_follows() {
+    let modes = ["replies-twice", "garbage-after-result", "dies-after-reply"];
+    check_all(&modes, |mode| {
+        let arguments = ["--processes", "1", "--chunksize", "5", "echo", "1", "2", "4", "5", "bad"];
+        master_with(mode, "map", arguments).run().ended(0).printed("1\n2\n4\n5\ntrue\n");
+        // With items behind it the one that the worker may have begun is lost, and no other.
+        let finished = run_with_a_bad_item(mode, "5", &[]);
+        match finished.status {
+            0 => finished.printed("1\n2\ntrue\n4\n5\n"),
+            _ => finished.ended(1).printed("1\n2\ntrue\n5\n").said("input 4"),
+        };
+    });
+}
+
+#[test]
+fn a_value_that_is_none_costs_its_item_alone() {
+    check_all(&["malformed-payload", "two-values"], |mode| {
+        let finished = run_with_a_bad_item(mode, "5", &[]);
+        finished.ended(1).printed("1\n2\n4\n5\n").said("input 3");
+    });
+}
+
+#[test]
+fn floods_and_long_lines_change_no_result() {
+    check_all(&["floods-stderr", "floods-stdout", "long-line 20"], |mode| {
+        let finished = run_with_a_bad_item(mode, "5", &[]);
+        finished.ended(0).printed("1\n2\ntrue\n4\n5\n");
+    });
+}
+
+#[test]
+fn a_grandchild_that_holds_socket_and_pipes_delays_nothing() {
+    // It would live for a minute; the run has to end long before.
+    let arguments = ["--processes", "1", "--chunksize", "5", "echo", "1", "bad", "2"];
+    master_with("grandchild-holds-socket-and-pipes", "map", arguments)
+        .watchdog(Duration::from_secs(20))
+        .may_leave_processes()
+        .run()
+        .ended(1)
+        .printed("1\n2\n")
+        .said("input 2")
+        .said("status 8");
+}
+
+#[test]
+fn workers_that_do_not_leave_are_ended() {
+    master_with("ignores-drain", "map", ["--processes", "2", "echo", "1", "2"])
+        .run()
+        .ended(0)
+        .printed("1\n2\n");
+    master_with("old-token", "map", ["--processes", "1", "echo", "1", "2"])
+        .run()
+        .ended(0)
+        .printed("1\n2\n");
+}
+
+#[test]
+fn many_crashes_lose_exactly_the_tasks_that_crashed() {
+    let numbers: String = (0..100).map(|n| format!("{n}\n")).collect();
+    let even: String = (0..100).step_by(2).map(|n| format!("{n}\n")).collect();
+    for chunksize in ["1", "10"] {
+        let arguments = ["--processes", "3", "--chunksize", chunksize, "crash_if_odd"];
+        let finished = master_with("well-behaved", "map", arguments).stdin(numbers.as_str()).run();
+        finished.ended(1).printed(&even);
+        for n in (1..100).step_by(2) {
+            // Inputs are counted from 1.
+            finished.said(&format!("input {}", n + 1));
+        }
+    }
+}
