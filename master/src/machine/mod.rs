@@ -9,7 +9,7 @@
 //! happened, then [`Machine::advance`] and carry out [`Machine::actions`], until there are none.
 //!
 //! Never, at any step:
-//! - an accepted item concludes twice, or not at all;
+//! - an accepted item concludes twice, or not at all, or with a result after it was cancelled;
 //! - a worker is sent a function it did not announce, or more items than its limit leaves;
 //! - more workers serve than there are slots, or live than slots and one;
 //! - more starts fail in a row of time than the budget allows;
