@@ -8,6 +8,7 @@
 //! - [`mod@program`]: describes one run of an executable;
 //! - [`running`]: a run that is under way, and one that has finished;
 //! - [`leftovers`]: finds what a run left behind;
+//! - [`library`]: what tests of the library `master` share;
 //! - [`misbehaving`]: the worker that misbehaves.
 
 #![allow(
@@ -21,6 +22,7 @@
 
 pub mod executables;
 pub mod leftovers;
+pub mod library;
 pub mod misbehaving;
 pub mod program;
 pub mod running;

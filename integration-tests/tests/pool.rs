@@ -1,4 +1,4 @@
-//! The library as a Rust program embeds it: `Pool` and `Process` over the real executables.
+//! The library as a Rust program embeds it: `Pool` over the real executables.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,57 +10,17 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::mpsc,
     thread,
     time::Duration,
 };
 
 use integration_tests::executables;
-use master::{
-    Arguments, Cancelled, Encoded, Error, Pool, PoolBuilder, Process, ProcessBuilder,
-    command::{CommandLine, SearchPath, WorkerCommand},
-};
+use integration_tests::library::{command, pool, watched};
+use master::{Arguments, Cancelled, Encoded, Error, Pool, PoolBuilder, command::WorkerCommand};
 use rustix::process::{Pid, Signal, kill_process};
-
-/// How long a test may take; far more than any of them needs.
-const WATCHDOG: Duration = Duration::from_secs(60);
-
-fn command(words: &[&str]) -> WorkerCommand {
-    let search = SearchPath::from_environment().unwrap();
-    CommandLine::from_words(words.iter().copied()).unwrap().resolve(&search).unwrap()
-}
-
-fn worker() -> WorkerCommand {
-    command(&[executables().worker.to_str().unwrap()])
-}
 
 fn misbehaving(mode: &str) -> WorkerCommand {
     command(&[executables().misbehaving_worker.to_str().unwrap(), mode])
-}
-
-fn pool(processes: usize) -> PoolBuilder {
-    Pool::builder().worker(worker()).processes(processes)
-}
-
-fn process(function: &str, arguments: impl master::IntoArguments) -> ProcessBuilder {
-    Process::builder(function, arguments).unwrap().worker(worker())
-}
-
-/// Runs a test in a thread, and fails it if it does not end.
-fn watched<R: Send + 'static>(test: impl FnOnce() -> R + Send + 'static) -> R {
-    let (sender, receiver) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        let result = test();
-        let _ = sender.send(());
-        result
-    });
-    match receiver.recv_timeout(WATCHDOG) {
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("the test did not end in {WATCHDOG:?}"),
-        Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        },
-    }
 }
 
 fn kill(pid: u32) {
@@ -73,23 +33,6 @@ fn is_alive(pid: u32) -> bool {
 }
 
 #[test]
-fn the_tutorial_with_processes() {
-    watched(|| {
-        let square = process("square", (10, 1)).start().unwrap();
-        let cube = process("cube", (15,)).start().unwrap();
-        assert_eq!(cube.result::<i64>().unwrap(), 3375);
-        assert!(square.is_alive());
-        assert_eq!(square.exit_code(), None);
-        assert_eq!(square.result::<i64>().unwrap(), 100);
-        for mut ended in [square, cube] {
-            ended.join();
-            assert!(!ended.is_alive());
-            assert_eq!(ended.exit_code(), Some(0));
-        }
-    });
-}
-
-#[test]
 fn the_tutorial_with_a_pool() {
     watched(|| {
         let pool = pool(5).build().unwrap();
@@ -98,39 +41,6 @@ fn the_tutorial_with_a_pool() {
         let pids: Vec<u32> = pool.map_chunked("pid", 0..200, 1).unwrap();
         let pids: HashSet<_> = pids.into_iter().collect();
         assert!((2..=5).contains(&pids.len()), "{pids:?}");
-    });
-}
-
-#[test]
-fn processes_tell_how_they_ended() {
-    let check = |function: &str, argument: &str, expected: Option<i32>| {
-        let command = misbehaving("well-behaved");
-        let arguments = Arguments::new((argument,)).unwrap();
-        let mut process =
-            Process::builder(function, arguments).unwrap().worker(command).start().unwrap();
-        process.join();
-        assert_eq!(process.exit_code(), expected, "{function}({argument})");
-        process.result::<Encoded>().is_ok()
-    };
-    watched(move || {
-        assert!(check("echo", "a", Some(0)));
-        assert!(!check("fail", "a", Some(1)));
-    });
-    watched(|| {
-        let mut hanging = process("sleep", (60,)).start().unwrap();
-        assert!(!hanging.join_timeout(Duration::from_millis(50)));
-        assert!(hanging.pid().is_some_and(is_alive));
-        hanging.terminate();
-        hanging.join();
-        assert_eq!(hanging.exit_code(), Some(-15));
-        let error = hanging.result::<Encoded>().unwrap_err();
-        assert!(matches!(error, Error::Cancelled(Cancelled::Terminated)), "{error}");
-
-        let killed = process("sleep", (60,)).start().unwrap();
-        kill(killed.pid().unwrap());
-        let error = killed.result::<Encoded>().unwrap_err();
-        assert!(matches!(error, Error::Lost(_) | Error::PoolFailed(_)), "{error}");
-        assert!(error.to_string().contains("SIGKILL"), "{error}");
     });
 }
 
@@ -489,5 +399,30 @@ fn fifty_pools_leave_no_descriptor_and_no_thread() {
         let after = (count("fd"), count("task"));
         assert!(after.0 < before.0 + 50, "descriptors: {before:?} to {after:?}");
         assert!(after.1 < before.1 + 50, "threads: {before:?} to {after:?}");
+    });
+}
+
+#[test]
+fn workers_find_what_the_builder_puts_around_them() {
+    watched(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let shell = |pool: &Pool, script: &str| -> String {
+            let output: BTreeMap<String, serde_json::Value> =
+                pool.apply("exec", ("/bin/sh", ["-c", script])).unwrap();
+            output["stdout"].as_str().unwrap().trim().to_owned()
+        };
+        let changed = pool(1)
+            .environment("GREETING", "good day")
+            .remove_environment("HOME")
+            .directory(directory.path())
+            .build()
+            .unwrap();
+        assert_eq!(shell(&changed, "echo $GREETING-$HOME-"), "good day--");
+        assert_eq!(
+            shell(&changed, "pwd -P"),
+            directory.path().canonicalize().unwrap().display().to_string()
+        );
+        let cleared = pool(1).clear_environment().environment("ONE", "1").build().unwrap();
+        assert_eq!(shell(&cleared, "env | grep -v -e ^PWD= -e ^SHLVL= -e ^_="), "ONE=1");
     });
 }

@@ -5,8 +5,8 @@ use master::{Error, Pool, Process};
 
 fn main() -> Result<(), Error> {
     // Two processes at once. The square takes a second, so the cube is there before it.
-    let square = Process::builder("square", (10, 1))?.start()?;
-    let cube = Process::builder("cube", (15,))?.start()?;
+    let square = Process::default_builder()?.function("square").arguments((10, 1)).start()?;
+    let cube = Process::default_builder()?.function("cube").arguments((15,)).start()?;
     println!("{}", cube.result::<i64>()?);
     println!("{}", square.result::<i64>()?);
 
@@ -18,11 +18,12 @@ fn main() -> Result<(), Error> {
     // Four processes, each of which prints its name and its process id.
     let mut processes = Vec::new();
     for name in ["m1", "m2", "m3", "m4"] {
-        processes.push(Process::builder("introduce", (name,))?.name(name).start()?);
+        let process = Process::default_builder()?.function("introduce").arguments((name,));
+        processes.push(process.name(name).start()?);
     }
-    for process in &mut processes {
-        process.join();
-        assert_eq!(process.exit_code(), Some(0));
+    for process in &processes {
+        process.join()?;
+        assert_eq!(process.exit_code()?, Some(0));
     }
     Ok(())
 }

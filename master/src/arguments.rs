@@ -37,7 +37,7 @@ impl Arguments {
     /// [`Error::Encode`] if they cannot be encoded, or are no sequence.
     pub fn new(positional: impl Serialize) -> Result<Self, Error> {
         let mut bytes = Vec::new();
-        append_sequence(&mut bytes, &positional)?;
+        append_spread(&mut bytes, &positional)?;
         Ok(Self { positional: bytes, keywords: None })
     }
 
@@ -149,18 +149,21 @@ pub(crate) fn check_size(size: usize) -> Result<(), Error> {
 pub(crate) fn single_arguments<A: Serialize>(
     arguments: impl IntoIterator<Item = A>,
 ) -> Result<Items, Error> {
-    collect(arguments, |bytes, argument| {
-        // An array of one element.
-        bytes.push(0x91);
-        append(bytes, argument)
-    })
+    collect(arguments, append_single)
 }
 
 /// Items whose elements are spread over the arguments.
 pub(crate) fn spread_arguments<A: Serialize>(
     arguments: impl IntoIterator<Item = A>,
 ) -> Result<Items, Error> {
-    collect(arguments, append_sequence)
+    collect(arguments, append_spread)
+}
+
+/// Appends an item of one positional argument.
+pub(crate) fn append_single<A: Serialize>(bytes: &mut Vec<u8>, argument: &A) -> Result<(), Error> {
+    // An array of one element.
+    bytes.push(0x91);
+    append(bytes, argument)
 }
 
 fn collect<A>(
@@ -177,7 +180,8 @@ fn collect<A>(
     Ok(items)
 }
 
-fn append_sequence<A: Serialize>(bytes: &mut Vec<u8>, arguments: &A) -> Result<(), Error> {
+/// Appends the elements of a sequence as an item.
+pub(crate) fn append_spread<A: Serialize>(bytes: &mut Vec<u8>, arguments: &A) -> Result<(), Error> {
     let start = bytes.len();
     append(bytes, arguments)?;
     let encoded = bytes.get(start..).unwrap_or_default();

@@ -42,8 +42,18 @@ pub enum Error {
     /// The pool cannot work: its workers cannot be started, or cannot be used.
     #[error("the pool cannot work: {0}")]
     PoolFailed(Arc<WorkerReport>),
+    /// The process cannot work: it could not be started, or its worker cannot be used.
+    #[error("the process cannot work: {0}")]
+    ProcessFailed(Arc<WorkerReport>),
+    /// The process was not started yet, or was started already, or is still alive; nothing was
+    /// done.
+    #[error("{0}")]
+    WrongState(String),
+    /// The process was closed: nothing but its name is left.
+    #[error("the process `{0}` was closed")]
+    Closed(String),
     /// The pool cannot be set up at all, for a reason of the operating system.
-    #[error("cannot set up the pool: {0}")]
+    #[error("cannot be set up: {0}")]
     Setup(String),
     /// The pool was closed or terminated, and takes no more calls.
     #[error("the pool is not running: it was closed or terminated")]
@@ -54,6 +64,10 @@ pub enum Error {
     /// Arguments cannot be encoded as MessagePack.
     #[error("cannot encode the arguments: {0}")]
     Encode(String),
+    /// The iterator that gave the inputs of a lazy map failed, or panicked. It is the last
+    /// outcome of that map.
+    #[error("the input ended with an error: {0}")]
+    Input(String),
     /// A result is not of the type that was asked for.
     #[error("cannot decode the result as the type asked for: {0}")]
     Decode(String),
@@ -78,7 +92,7 @@ impl fmt::Display for Cancelled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ByCaller => "the caller cancelled it",
-            Self::Terminated => "the pool was terminated",
+            Self::Terminated => "it was terminated",
             Self::Interrupted => "it had not begun when the run was interrupted",
         })
     }

@@ -9,8 +9,8 @@
 //!
 //! fn main() -> Result<(), Error> {
 //!     // Two processes at once: the cube is there before the square, which takes a second.
-//!     let square = Process::builder("square", (10, 1))?.start()?;
-//!     let cube = Process::builder("cube", (15,))?.start()?;
+//!     let square = Process::default_builder()?.function("square").arguments((10, 1)).start()?;
+//!     let cube = Process::default_builder()?.function("cube").arguments((15,)).start()?;
 //!     println!("{}", cube.result::<i64>()?);
 //!     println!("{}", square.result::<i64>()?);
 //!
@@ -27,19 +27,25 @@
 //! or cancelled. The death of a worker costs the one task that it may have been running.
 //!
 //! In reading order:
-//! - [`Pool`] and [`PoolBuilder`]; [`MapResult`] and [`ApplyResult`] for what is not there yet;
-//! - [`Process`] and [`ProcessBuilder`];
+//! - [`Pool`] and [`PoolBuilder`]; [`MapResult`], [`ApplyResult`] and [`Callbacks`] for what is
+//!   not there yet; [`Imap`] for results that come one by one;
+//! - [`Process`] and [`ProcessBuilder`]; [`active_children`];
 //! - [`Arguments`], [`Encoded`] and the traits [`IntoArguments`] and [`FromResult`]: what goes in
 //!   and comes out;
 //! - [`Error`], and [`WorkerReport`], the evidence behind it;
 //! - [`command`]: which executable a worker command names;
+//! - [`coming_from_python`]: `multiprocessing`, method by method;
 //! - [`program`]: the program `master`.
 
 mod arguments;
 mod batch;
+mod callbacks;
+mod collector;
+pub mod coming_from_python;
 pub mod command;
 mod driver;
 mod error;
+mod imap;
 mod machine;
 mod pool;
 mod process;
@@ -50,9 +56,11 @@ mod stream;
 
 pub use self::{
     arguments::{Arguments, Encoded, FromResult, IntoArguments, MAX_ARGUMENTS},
+    callbacks::Callbacks,
     error::{Cancelled, Error, Failure},
+    imap::{Imap, ImapOptions},
     pool::{MAX_PROCESSES, Pool, PoolBuilder},
-    process::{Process, ProcessBuilder},
+    process::{ChildProcess, Process, ProcessBuilder, active_children},
     report::{Exit, Stage, WorkerReport},
     result::{ApplyResult, MapResult},
 };

@@ -1,39 +1,31 @@
 //! The pool: what `multiprocessing.Pool` is in Python.
 
+mod builder;
+
 use std::{
     fmt,
-    num::{NonZeroU64, NonZeroUsize},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use serde::Serialize;
 
+pub(crate) use self::builder::{INITIALIZER_TIMEOUT, available_cpus, default_worker, positive};
+pub use self::builder::{MAX_PROCESSES, PoolBuilder};
 use crate::{
     arguments::{FromResult, IntoArguments, single_arguments, spread_arguments},
     batch::{Items, Submission},
-    command::{CommandLine, SearchPath, WorkerCommand},
-    driver::{Command, Handle, Initializer, Plan, Surroundings},
+    callbacks::{CallbackThread, Callbacks},
+    collector::{Collected, Collector, CollectorSink},
+    driver::{Command, Handle, now},
     error::Error,
-    machine::{GroupId, Settings},
-    result::{ApplyResult, Collector, MapResult},
+    imap::{self, Imap, ImapOptions, Spread},
+    result::{ApplyResult, MapResult, Submitted},
     stream::{self, Feeder, LOOK_AHEAD_ITEMS, Stream, StreamOptions},
 };
 
 /// Chunks that a map without a chunk size makes for each worker, as in Python.
 const CHUNKS_A_WORKER: u64 = 4;
-
-/// How many workers a pool may have: 4096. It is more than a machine has any use for, and bounds
-/// what a mistyped number costs.
-pub const MAX_PROCESSES: usize = 4096;
-
-/// The longest time limit that counts; a longer one never passes either. It is near enough that
-/// adding it to a time never overflows: 100 years.
-const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-
-/// How long an initializer may take by default: 10 minutes, enough to load whatever a worker
-/// may need, and an end to one that hangs.
-pub(crate) const INITIALIZER_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A pool of worker processes that run functions.
 ///
@@ -59,6 +51,7 @@ pub struct Pool {
 /// What a pool shares with those who feed it.
 struct Life {
     handle: Arc<Handle>,
+    callbacks: Arc<CallbackThread>,
     now: Mutex<Now>,
 }
 
@@ -117,7 +110,25 @@ impl Pool {
         arguments: impl IntoArguments,
     ) -> Result<ApplyResult<R>, Error> {
         let items = arguments.into_arguments()?.into_items()?;
-        Ok(ApplyResult::new(self.submit(function, items, 1)?))
+        let (collector, submitted) = self.submit(function, items, 1, Collector::plain)?;
+        Ok(ApplyResult::new(collector, submitted))
+    }
+
+    /// As [`Self::apply_async`], with callbacks: one of them is called, once, before any wait for
+    /// the result returns.
+    ///
+    /// # Errors
+    /// As [`Self::apply_async`]; then no callback is called.
+    pub fn apply_async_with<R: FromResult + 'static>(
+        &self,
+        function: &str,
+        arguments: impl IntoArguments,
+        callbacks: Callbacks<R>,
+    ) -> Result<ApplyResult<R>, Error> {
+        let items = arguments.into_arguments()?.into_items()?;
+        let collect = |items, thread| callbacks.collector(items, thread, Collected::result);
+        let (collector, submitted) = self.submit(function, items, 1, collect)?;
+        Ok(ApplyResult::new(collector, submitted))
     }
 
     /// Calls a function with each argument, and waits for all results, which come in the order
@@ -161,7 +172,25 @@ impl Pool {
     ) -> Result<MapResult<R>, Error> {
         let chunk_size = check_chunk_size(chunk_size)?;
         let items = single_arguments(arguments)?;
-        self.submit_map(function, items, chunk_size)
+        self.submit_map(function, items, chunk_size, Collector::plain)
+    }
+
+    /// As [`Self::map_async`], with callbacks: one of them is called, once, with all results or
+    /// with the error of the first item that has none.
+    ///
+    /// # Errors
+    /// As [`Self::map_async`]; then no callback is called.
+    pub fn map_async_with<A: Serialize, R: FromResult + 'static>(
+        &self,
+        function: &str,
+        arguments: impl IntoIterator<Item = A>,
+        chunk_size: Option<usize>,
+        callbacks: Callbacks<Vec<R>>,
+    ) -> Result<MapResult<R>, Error> {
+        let chunk_size = check_chunk_size(chunk_size)?;
+        let items = single_arguments(arguments)?;
+        let collect = |items, thread| callbacks.collector(items, thread, Collected::results);
+        self.submit_map(function, items, chunk_size, collect)
     }
 
     /// As [`Self::map`], with each element, which is a tuple or another sequence, spread over
@@ -189,7 +218,92 @@ impl Pool {
     ) -> Result<MapResult<R>, Error> {
         let chunk_size = check_chunk_size(chunk_size)?;
         let items = spread_arguments(arguments)?;
-        self.submit_map(function, items, chunk_size)
+        self.submit_map(function, items, chunk_size, Collector::plain)
+    }
+
+    /// As [`Self::starmap_async`], with callbacks as in [`Self::map_async_with`].
+    ///
+    /// # Errors
+    /// As [`Self::map_async`]; then no callback is called.
+    pub fn starmap_async_with<A: Serialize, R: FromResult + 'static>(
+        &self,
+        function: &str,
+        arguments: impl IntoIterator<Item = A>,
+        chunk_size: Option<usize>,
+        callbacks: Callbacks<Vec<R>>,
+    ) -> Result<MapResult<R>, Error> {
+        let chunk_size = check_chunk_size(chunk_size)?;
+        let items = spread_arguments(arguments)?;
+        let collect = |items, thread| callbacks.collector(items, thread, Collected::results);
+        self.submit_map(function, items, chunk_size, collect)
+    }
+
+    /// A lazy map: results in the order of the inputs, which may be endless or slow. Inputs are
+    /// taken on a thread of their own, and only so far ahead as
+    /// [`ImapOptions::buffer_size`] says.
+    ///
+    /// ```no_run
+    /// # let pool = master::Pool::builder().build()?;
+    /// for square in pool.imap::<_, i64>("square", 0..)?.take(10) {
+    ///     println!("{}", square?);
+    /// }
+    /// # Ok::<(), master::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`] after [`Self::close`] or [`Self::terminate`], and
+    /// [`Error::PoolFailed`]. What concerns an input comes in its place.
+    pub fn imap<A: Serialize + 'static, R: FromResult>(
+        &self,
+        function: &str,
+        inputs: impl IntoIterator<Item = A, IntoIter: Send + 'static>,
+    ) -> Result<Imap<R>, Error> {
+        self.imap_with(function, inputs, ImapOptions::default())
+    }
+
+    /// As [`Self::imap`], with results as they come.
+    ///
+    /// # Errors
+    /// As [`Self::imap`].
+    pub fn imap_unordered<A: Serialize + 'static, R: FromResult>(
+        &self,
+        function: &str,
+        inputs: impl IntoIterator<Item = A, IntoIter: Send + 'static>,
+    ) -> Result<Imap<R>, Error> {
+        let options = ImapOptions { unordered: true, ..ImapOptions::default() };
+        self.imap_with(function, inputs, options)
+    }
+
+    /// As [`Self::imap`], with options.
+    ///
+    /// # Errors
+    /// As [`Self::imap`], and [`Error::InvalidArgument`] for a size of 0.
+    pub fn imap_with<A: Serialize + 'static, R: FromResult>(
+        &self,
+        function: &str,
+        inputs: impl IntoIterator<Item = A, IntoIter: Send + 'static>,
+        options: ImapOptions,
+    ) -> Result<Imap<R>, Error> {
+        let inputs = inputs.into_iter().map(Ok::<A, std::convert::Infallible>);
+        self.try_imap_with(function, inputs, options)
+    }
+
+    /// As [`Self::imap_with`], over an iterator that may fail. The results of the inputs before
+    /// the failure come first, then the failure as [`Error::Input`], then the end.
+    ///
+    /// # Errors
+    /// As [`Self::imap_with`].
+    pub fn try_imap_with<A: Serialize, E: fmt::Display, R: FromResult>(
+        &self,
+        function: &str,
+        inputs: impl IntoIterator<Item = Result<A, E>, IntoIter: Send + 'static>,
+        options: ImapOptions,
+    ) -> Result<Imap<R>, Error> {
+        options.check()?;
+        let ImapOptions { chunk_size, buffer_size, unordered, spread } = options;
+        let spread = if spread { Spread::Arguments } else { Spread::Single };
+        let ends = self.open_stream(function, !unordered, chunk_size as u64, buffer_size as u64)?;
+        imap::imap(ends, inputs.into_iter(), chunk_size.min(buffer_size), spread)
     }
 
     /// No more calls are taken; those that were are finished, also those whose inputs are still
@@ -226,12 +340,22 @@ impl Pool {
     /// # Errors
     /// [`Error::InvalidArgument`] if the pool is still running.
     pub fn join(&self) -> Result<(), Error> {
-        if self.life.now().state == State::Running && self.failure().is_none() {
-            let text = "the pool is still running: close or terminate it before it is joined";
-            return Err(Error::InvalidArgument(text.into()));
-        }
+        self.check_joinable()?;
         self.life.handle.join();
+        self.life.callbacks.wait(None);
         Ok(())
+    }
+
+    /// As [`Self::join`], for so long at most; tells whether every worker is gone and every
+    /// callback has run.
+    ///
+    /// # Errors
+    /// As [`Self::join`].
+    pub fn join_timeout(&self, timeout: Duration) -> Result<bool, Error> {
+        self.check_joinable()?;
+        let deadline = now().checked_add(timeout);
+        let left = || deadline.map(|deadline| deadline.saturating_duration_since(now()));
+        Ok(self.wait_for_end(left()) && self.life.callbacks.wait(left()))
     }
 
     /// Outcomes in the order of the inputs, or as they come; inputs may come slowly, also after
@@ -243,13 +367,23 @@ impl Pool {
         ordered: bool,
         chunk_size: u64,
     ) -> Result<(Feeder, Stream), Error> {
+        let chunks = chunk_size.saturating_mul(self.processes * CHUNKS_A_WORKER);
+        self.open_stream(function, ordered, chunk_size, chunks.max(LOOK_AHEAD_ITEMS))
+    }
+
+    fn open_stream(
+        &self,
+        function: &str,
+        ordered: bool,
+        chunk_size: u64,
+        look_ahead: u64,
+    ) -> Result<(Feeder, Stream), Error> {
         let mut now = self.life.now();
         self.check_running(&now)?;
         now.open_inputs += 1;
         drop(now);
         let open = Box::new(OpenInput(Arc::clone(&self.life)));
         let enough = chunk_size.saturating_mul(self.processes * CHUNKS_A_WORKER);
-        let look_ahead = enough.max(LOOK_AHEAD_ITEMS);
         let options = StreamOptions { ordered, look_ahead, enough };
         let handle = Arc::clone(&self.life.handle);
         Ok(stream::stream(handle, open, function.to_owned(), options))
@@ -273,6 +407,14 @@ impl Pool {
         handle.status().running_at_interrupt.unwrap_or(0)
     }
 
+    fn check_joinable(&self) -> Result<(), Error> {
+        if self.life.now().state == State::Running && self.failure().is_none() {
+            let text = "the pool is still running: close or terminate it before it is joined";
+            return Err(Error::InvalidArgument(text.into()));
+        }
+        Ok(())
+    }
+
     fn end(&self, state: State, command: Command) {
         let mut now = self.life.now();
         if now.state != State::Terminated {
@@ -294,29 +436,37 @@ impl Pool {
         function: &str,
         items: Items,
         chunk_size: Option<u64>,
+        collect: impl FnOnce(u64, Arc<CallbackThread>) -> Arc<Collector>,
     ) -> Result<MapResult<R>, Error> {
         let default = || items.len().div_ceil(self.processes * CHUNKS_A_WORKER).max(1);
         let chunk_size = chunk_size.unwrap_or_else(default);
-        Ok(MapResult::new(self.submit(function, items, chunk_size)?))
+        let (collector, submitted) = self.submit(function, items, chunk_size, collect)?;
+        Ok(MapResult::new(collector, submitted))
     }
 
+    /// Submits items. Tells where their outcomes are collected, and how they can be cancelled.
     fn submit(
         &self,
         function: &str,
         items: Items,
         chunk_size: u64,
-    ) -> Result<Arc<Collector>, Error> {
+        collect: impl FnOnce(u64, Arc<CallbackThread>) -> Arc<Collector>,
+    ) -> Result<(Arc<Collector>, Option<Submitted>), Error> {
+        let Life { handle, callbacks, .. } = &*self.life;
         // Held until the submission is on its way, so that none comes behind a `close`.
         let now = self.life.now();
         self.check_running(&now)?;
-        let collector = Arc::new(Collector::new(items.len()));
-        if items.len() > 0 {
-            let (function, sink) = (function.to_owned(), Arc::clone(&collector));
-            let submission = Arc::new(Submission::new(function, items, sink));
-            self.life.handle.send(Command::Submit { submission, chunk_size });
+        if items.len() == 0 {
+            drop(now);
+            return Ok((collect(0, Arc::clone(callbacks)), None));
         }
+        let collector = collect(items.len(), Arc::clone(callbacks));
+        let sink = Arc::new(CollectorSink(Arc::clone(&collector)));
+        let submission = Arc::new(Submission::new(function.to_owned(), items, sink));
+        let submitted = Submitted { handle: Arc::clone(handle), batch: submission.id };
+        handle.send(Command::Submit { submission, chunk_size });
         drop(now);
-        Ok(collector)
+        Ok((collector, Some(submitted)))
     }
 }
 
@@ -351,194 +501,5 @@ fn check_chunk_size(chunk_size: Option<usize>) -> Result<Option<u64>, Error> {
         Some(0) => Err(Error::InvalidArgument("the chunk size must be at least 1, not 0".into())),
         Some(size) => Ok(Some(size as u64)),
         None => Ok(None),
-    }
-}
-
-/// How a pool is to be; made by [`Pool::builder`].
-#[derive(Debug, Clone, Default)]
-#[must_use = "a builder does nothing until `build`"]
-pub struct PoolBuilder {
-    processes: Option<usize>,
-    workers: Vec<(WorkerCommand, Option<NonZeroUsize>)>,
-    initializer: Option<(String, crate::Arguments)>,
-    max_tasks_per_child: Option<u64>,
-    task_timeout: Option<Duration>,
-    start_timeout: Option<Duration>,
-    initializer_timeout: Option<Duration>,
-    name: String,
-    surroundings: Surroundings,
-}
-
-impl PoolBuilder {
-    /// How many workers serve at a time. Default: the number of CPUs that this process may use.
-    pub const fn processes(mut self, processes: usize) -> Self {
-        self.processes = Some(processes);
-        self
-    }
-
-    /// What to start as a worker. Default: `worker`, as [`CommandLine::resolve`] finds it.
-    ///
-    /// Called again it adds workers of another kind; a task goes to one that has its function.
-    pub fn worker(mut self, command: WorkerCommand) -> Self {
-        self.workers.push((command, None));
-        self
-    }
-
-    /// As [`Self::worker`], and how many of the kind there are to be.
-    pub fn workers(mut self, count: NonZeroUsize, command: WorkerCommand) -> Self {
-        self.workers.push((command, Some(count)));
-        self
-    }
-
-    /// A function to run in each worker before anything else. If it fails the pool fails.
-    pub fn initializer(mut self, function: &str, arguments: crate::Arguments) -> Self {
-        self.initializer = Some((function.to_owned(), arguments));
-        self
-    }
-
-    /// How many tasks a worker runs before another takes its seat. Default: no limit.
-    pub const fn max_tasks_per_child(mut self, tasks: u64) -> Self {
-        self.max_tasks_per_child = Some(tasks);
-        self
-    }
-
-    /// How long a task may run. Its worker is then stopped and replaced, and the task is
-    /// [`Error::TimedOut`]. Default: no limit.
-    pub const fn task_timeout(mut self, timeout: Duration) -> Self {
-        self.task_timeout = Some(timeout);
-        self
-    }
-
-    /// How long a worker may take from its start until it is ready, or until it has said hello
-    /// if there is an initializer. Default: 10 seconds.
-    pub const fn start_timeout(mut self, timeout: Duration) -> Self {
-        self.start_timeout = Some(timeout);
-        self
-    }
-
-    /// How long the initializer may take in each worker. Default: 10 minutes.
-    pub const fn initializer_timeout(mut self, timeout: Duration) -> Self {
-        self.initializer_timeout = Some(timeout);
-        self
-    }
-
-    /// The name of the pool, told to its workers. Default: empty.
-    pub fn name(mut self, name: &str) -> Self {
-        name.clone_into(&mut self.name);
-        self
-    }
-
-    /// Sets an environment variable of the workers.
-    pub fn environment(mut self, name: &str, value: &str) -> Self {
-        self.surroundings.variables.push((name.to_owned(), Some(value.to_owned())));
-        self
-    }
-
-    /// Starts the workers. They get ready by themselves: the first call waits for them.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for numbers and times that make no sense, and if no worker
-    /// command was given and the default one is not found; [`Error::Setup`] if the operating
-    /// system refuses. Nothing has been started then.
-    pub fn build(self) -> Result<Pool, Error> {
-        let processes = self.slots()?.len() as u64;
-        let handle = Arc::new(Handle::start(self.plan()?)?);
-        let now = Mutex::new(Now { state: State::Running, open_inputs: 0 });
-        Ok(Pool { life: Arc::new(Life { handle, now }), processes })
-    }
-
-    fn plan(self) -> Result<Plan, Error> {
-        let mut settings = Settings::new(self.slots()?);
-        settings.max_tasks_per_child = match self.max_tasks_per_child {
-            None => None,
-            Some(limit) => Some(NonZeroU64::new(limit).ok_or_else(|| {
-                Error::InvalidArgument("max_tasks_per_child must be at least 1, not 0".into())
-            })?),
-        };
-        settings.task_timeout = positive("the task timeout", self.task_timeout)?;
-        if let Some(timeout) = positive("the start timeout", self.start_timeout)? {
-            settings.hello_timeout = timeout;
-        }
-        let preparation = positive("the initializer timeout", self.initializer_timeout)?;
-        settings.ready_timeout = match self.initializer {
-            Some(_) => settings.hello_timeout + preparation.unwrap_or(INITIALIZER_TIMEOUT),
-            None => settings.hello_timeout,
-        };
-        let initializer = self.initializer.map(Initializer::from);
-        let commands = match self.workers.is_empty() {
-            true => vec![default_worker()?],
-            false => self.workers.into_iter().map(|(command, _)| command).collect(),
-        };
-        let (surroundings, name) = (self.surroundings, self.name);
-        Ok(Plan { commands, settings, initializer, surroundings, name })
-    }
-
-    /// The group of each slot: kinds with a count have so many, the others share what is left
-    /// of the processes, one each at least.
-    fn slots(&self) -> Result<Vec<GroupId>, Error> {
-        let counts = self.workers.iter().filter_map(|(_, count)| *count).map(NonZeroUsize::get);
-        let counted = counts.fold(0, usize::saturating_add);
-        let uncounted = self.workers.iter().filter(|(_, count)| count.is_none()).count();
-        let processes = match self.processes {
-            Some(0) => {
-                return Err(Error::InvalidArgument("processes must be at least 1, not 0".into()));
-            }
-            Some(processes) => processes,
-            None if !self.workers.is_empty() && uncounted == 0 => counted,
-            None => counted
-                .saturating_add(available_cpus().saturating_sub(counted).max(uncounted).max(1)),
-        };
-        if processes.max(counted) > MAX_PROCESSES {
-            return Err(Error::InvalidArgument(format!(
-                "{} processes are too many: a pool has at most {MAX_PROCESSES}",
-                processes.max(counted)
-            )));
-        }
-        if processes < counted + uncounted || uncounted == 0 && counted > 0 && processes != counted
-        {
-            return Err(Error::InvalidArgument(format!(
-                "{processes} processes cannot be shared out: the worker commands ask for {}",
-                counted + uncounted
-            )));
-        }
-        if self.workers.is_empty() {
-            return Ok(vec![GroupId(0); processes]);
-        }
-        let mut shared = processes - counted;
-        let mut sharers = uncounted;
-        let mut slots = Vec::with_capacity(processes);
-        for (index, (_, count)) in self.workers.iter().enumerate() {
-            let count = count.map_or_else(
-                || {
-                    let share = shared.div_ceil(sharers.max(1));
-                    shared -= share;
-                    sharers -= 1;
-                    share
-                },
-                NonZeroUsize::get,
-            );
-            slots.extend(std::iter::repeat_n(GroupId(index), count));
-        }
-        Ok(slots)
-    }
-}
-
-/// The number of CPUs that this process may use.
-pub(crate) fn available_cpus() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
-}
-
-pub(crate) fn default_worker() -> Result<WorkerCommand, Error> {
-    let search = SearchPath::from_environment().map_err(|error| Error::Setup(error.to_string()))?;
-    let found = CommandLine::default().resolve(&search);
-    found.map_err(|error| Error::InvalidArgument(error.to_string()))
-}
-
-pub(crate) fn positive(what: &str, duration: Option<Duration>) -> Result<Option<Duration>, Error> {
-    match duration {
-        Some(Duration::ZERO) => {
-            Err(Error::InvalidArgument(format!("{what} must be longer than 0")))
-        }
-        _ => Ok(duration.map(|duration| duration.min(LONGEST))),
     }
 }

@@ -1,262 +1,359 @@
 //! The process: what `multiprocessing.Process` is in Python.
 
-use std::{sync::Arc, time::Duration};
+mod builder;
+mod children;
+mod task;
 
-use crate::{
-    arguments::{FromResult, IntoArguments},
-    batch::{Items, Submission},
-    command::WorkerCommand,
-    driver::{Command, Handle, Initializer, Plan, Surroundings},
-    error::Error,
-    machine::{GroupId, Settings},
-    pool::{INITIALIZER_TIMEOUT, default_worker, positive},
-    result::{ApplyResult, Collector},
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
+use std::{fmt, time::Duration};
+
+pub(crate) use self::task::{Prepared, Stopper};
+use self::task::{Started, Task};
+pub use self::{
+    builder::ProcessBuilder,
+    children::{ChildProcess, active_children},
 };
+use crate::{arguments::FromResult, command::WorkerCommand, driver::Command, error::Error};
 
 /// One function, run once, in a process of its own.
 ///
 /// ```no_run
 /// use master::Process;
 ///
-/// let mut square = Process::builder("square", (10, 1))?.start()?;
-/// let mut cube = Process::builder("cube", (15,))?.start()?;
-/// square.join();
-/// cube.join();
-/// assert_eq!(square.exit_code(), Some(0));
-/// assert_eq!(cube.result::<i64>()?, 3375);
+/// let mut process = Process::default_builder()?.function("square").arguments((10, 1)).build()?;
+/// process.start()?;
+/// process.join()?;
+/// assert_eq!(process.exit_code()?, Some(0));
+/// assert_eq!(process.result::<i64>()?, 100);
 /// # Ok::<(), master::Error>(())
 /// ```
+///
+/// # Life
+///
+/// A process is made by a builder, which starts nothing; [`Self::start`] starts it, once. From
+/// then on it is alive until the operating system has its exit code and everything that it left
+/// behind has been read. [`Self::close`] gives back what is held for it. A method that makes no
+/// sense at its point of life is an error: [`Error::WrongState`] before the start, and
+/// [`Error::Closed`] after `close` for all but [`Self::name`] and [`Self::is_daemon`].
+///
+/// What it prints goes to the standard output and error of this program, its standard input is
+/// empty, and it leads a process group of its own. A function that fails ends the process with
+/// exit code 1, and its error and traceback appear on the standard error of this program below
+/// the name of the process, before the process counts as ended.
+///
+/// # Who waits for whom
+///
+/// Dropping the handle of a process that is alive waits for its end, however long that takes;
+/// while the thread panics it is terminated first. Dropping the handle of a daemon waits for
+/// nothing. Both end with this program, however that ends: when the socket between the two
+/// closes, a worker has to leave. Those of the crate `worker` do so at once, and end what they
+/// have started in their process group.
+///
+/// All methods may be called from several threads at once.
+///
+/// # Coming from Python
+///
+/// | `multiprocessing` | here |
+/// |---|---|
+/// | `Process(target=f, args=(a,), kwargs=k, name=n, daemon=d)` | [`Process::default_builder`], then [`function`](ProcessBuilder::function), [`arguments`](ProcessBuilder::arguments), [`name`](ProcessBuilder::name), [`daemon`](ProcessBuilder::daemon), and [`build`](ProcessBuilder::build) |
+/// | `start()` | [`start`](Self::start); waits until the process is there, so that a command that cannot be executed is an error of it |
+/// | `run()` | none: the function is named, and lives in the worker |
+/// | `join()`, `join(timeout)` | [`join`](Self::join), [`join_timeout`](Self::join_timeout), which tells whether it has ended |
+/// | `name`, `daemon`, `pid` | [`name`](Self::name), [`is_daemon`](Self::is_daemon), [`pid`](Self::pid) |
+/// | `is_alive()`, `exitcode` | [`is_alive`](Self::is_alive), [`exit_code`](Self::exit_code) |
+/// | `terminate()`, `kill()` | [`terminate`](Self::terminate), which kills after 5 seconds, [`kill`](Self::kill); both for the whole process group |
+/// | `close()` | [`close`](Self::close) |
+/// | `sentinel` | `sentinel`, a descriptor to poll |
+/// | `authkey` | none: each process has a secret of its own |
+/// | `active_children()` | [`active_children`] |
+/// | none | [`result`](Self::result) |
 pub struct Process {
-    handle: Arc<Handle>,
-    collector: Arc<Collector>,
     name: String,
+    daemon: bool,
+    state: State,
 }
 
-/// How a process is to be; made by [`Process::builder`].
-#[derive(Debug, Clone)]
-#[must_use = "a builder does nothing until `start`"]
-pub struct ProcessBuilder {
-    function: String,
-    arguments: crate::Arguments,
-    worker: Option<WorkerCommand>,
-    name: String,
-    start_timeout: Option<Duration>,
-    task_timeout: Option<Duration>,
-    initializer: Option<(String, crate::Arguments)>,
+enum State {
+    New(Box<Task>),
+    Started(Started),
+    Closed,
 }
 
 impl Process {
-    /// A process that will call a function with these arguments.
+    /// A process of this worker command, whose function is still to be named.
     ///
-    /// # Errors
-    /// [`Error::Encode`] if the arguments cannot be encoded.
-    pub fn builder(function: &str, arguments: impl IntoArguments) -> Result<ProcessBuilder, Error> {
-        Ok(ProcessBuilder {
-            function: function.to_owned(),
-            arguments: arguments.into_arguments()?,
-            worker: None,
-            name: String::new(),
-            start_timeout: None,
-            task_timeout: None,
-            initializer: None,
-        })
+    /// ```
+    /// use master::{
+    ///     Process,
+    ///     command::{CommandLine, SearchPath},
+    /// };
+    ///
+    /// let search = SearchPath::from_environment()?;
+    /// let worker = CommandLine::parse("/bin/sh worker.sh")?.resolve(&search)?;
+    /// let process = Process::builder(worker).function("square").arguments((10,)).build()?;
+    /// assert_eq!(process.pid()?, None, "nothing is started by a builder");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn builder(worker: WorkerCommand) -> ProcessBuilder {
+        ProcessBuilder::new(worker)
     }
 
-    /// Its name; by default that of its function.
+    /// A process of the worker `worker`, as [`crate::command::CommandLine::resolve`] finds it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if it is not found, [`Error::Setup`] if it cannot be looked for.
+    pub fn default_builder() -> Result<ProcessBuilder, Error> {
+        crate::pool::default_worker().map(ProcessBuilder::new)
+    }
+
+    /// Starts the process, and waits until it is there; what its worker and its function come to
+    /// shows later, in [`Self::result`].
+    ///
+    /// # Errors
+    /// [`Error::ProcessFailed`] with the report if the operating system cannot execute the worker
+    /// command, and [`Error::Setup`] if it refuses what the process needs; it may then be started
+    /// again. [`Error::WrongState`] if it was started already: a process runs once.
+    pub fn start(&mut self) -> Result<(), Error> {
+        let State::New(task) = &mut self.state else {
+            self.check_not_closed()?;
+            let text = "was started already: a process runs once, build another one";
+            return Err(self.wrong_state(text));
+        };
+        let handle = task.spawn(&self.name)?;
+        self.state = State::Started(task.begin(&self.name, handle));
+        Ok(())
+    }
+
+    /// Its name. Default: `Process-1`, `Process-2` and so on, counted over all processes that
+    /// this program builds.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its process id; `None` if it could not be started.
+    /// Whether it is a daemon; see [`ProcessBuilder::daemon`].
     #[must_use]
-    pub fn pid(&self) -> Option<u32> {
-        let known = |status: &crate::driver::Status| status.pid.is_some() || status.ended;
-        self.handle.wait(None, known);
-        self.handle.status().pid
+    pub const fn is_daemon(&self) -> bool {
+        self.daemon
     }
 
-    /// Whether it has not ended yet.
-    #[must_use]
-    pub fn is_alive(&self) -> bool {
-        !self.handle.status().ended
+    /// Its process id; `None` before it is started. After its end another process may have it.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn pid(&self) -> Result<Option<u32>, Error> {
+        self.check_not_closed()?;
+        Ok(self.started().and_then(|started| started.handle.status().pid))
     }
 
-    /// Waits until it has ended.
-    pub fn join(&mut self) {
-        self.handle.join();
+    /// Whether it was started and has not ended yet.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn is_alive(&self) -> Result<bool, Error> {
+        self.check_not_closed()?;
+        Ok(self.started().is_some_and(Started::is_alive))
+    }
+
+    /// How it has ended: its exit status, or minus the number of the signal that ended it. A
+    /// function that failed gives 1. `None` before it is started and while it is alive.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn exit_code(&self) -> Result<Option<i32>, Error> {
+        self.check_not_closed()?;
+        Ok(self.started().and_then(|started| children::exit_code(&started.handle)))
+    }
+
+    /// Waits until it has ended, in whatever way. May be called again, and from several threads.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] before it is started, [`Error::Closed`].
+    pub fn join(&self) -> Result<(), Error> {
+        self.check_started()?.join();
+        Ok(())
     }
 
     /// Waits until it has ended, for so long at most, and tells whether it has.
-    #[must_use]
-    pub fn join_timeout(&mut self, timeout: Duration) -> bool {
-        self.handle.wait(Some(timeout), |status| status.ended)
-    }
-
-    /// `None` while it runs, or if it could not be started; then its exit status, or minus the
-    /// number of the signal that ended it. A function that failed gives 1.
-    #[must_use]
-    pub fn exit_code(&self) -> Option<i32> {
-        let status = self.handle.status();
-        status.exit.filter(|_| status.ended).map(crate::Exit::code)
-    }
-
-    /// Waits for what the function gives.
     ///
     /// # Errors
-    /// Why there is no result.
+    /// [`Error::WrongState`] before it is started, [`Error::Closed`].
+    pub fn join_timeout(&self, timeout: Duration) -> Result<bool, Error> {
+        let started = self.check_started()?;
+        let ended = started.handle.wait(Some(timeout), |status| status.ended);
+        if ended {
+            started.join();
+        }
+        Ok(ended)
+    }
+
+    /// Waits for what the function gives. The process may still be leaving then. May be called
+    /// again, also as another type.
+    ///
+    /// # Errors
+    /// Why there is no result: [`Error::Failed`] if the function says so, [`Error::Lost`] if the
+    /// process died in it, [`Error::TimedOut`], [`Error::Cancelled`] if it was terminated or
+    /// killed from here, [`Error::UnknownFunction`], [`Error::ProcessFailed`] if the worker died
+    /// or broke the protocol before the function began, and [`Error::Decode`] if the result is
+    /// not of the type `R`. [`Error::WrongState`] before it is started, [`Error::Closed`].
+    ///
+    /// ```
+    /// use master::{
+    ///     Encoded, Error, Process,
+    ///     command::{CommandLine, SearchPath},
+    /// };
+    ///
+    /// // A program that is no worker, and just exits.
+    /// let search = SearchPath::from_environment()?;
+    /// let worker = CommandLine::parse("sh -c 'exit 3'")?.resolve(&search)?;
+    /// let process = Process::builder(worker).function("square").arguments((10,)).start()?;
+    /// let error = process.result::<Encoded>().expect_err("it ends before the call begins");
+    /// assert!(matches!(error, Error::ProcessFailed(_)));
+    /// assert!(error.to_string().contains("exited with status 3"));
+    /// process.join()?;
+    /// assert_eq!(process.exit_code()?, Some(3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn result<R: FromResult>(&self) -> Result<R, Error> {
-        let result = ApplyResult::new(Arc::clone(&self.collector)).get();
-        // A call that came too late for a worker that cannot be used has that for its reason.
-        match (result, self.handle.status().failure) {
-            (Err(Error::NotRunning), Some(report)) => Err(Error::PoolFailed(report)),
-            (result, _) => result,
+        self.check_started()?.result()
+    }
+
+    /// Ends it: SIGTERM to its process group, and SIGKILL if it is there 5 seconds later. Does
+    /// not wait for its end. Does nothing if it has ended already.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] before it is started, [`Error::Closed`].
+    pub fn terminate(&self) -> Result<(), Error> {
+        self.check_started()?.handle.send(Command::Terminate);
+        Ok(())
+    }
+
+    /// Ends it with SIGKILL to its process group. Does not wait for its end. Does nothing if it
+    /// has ended already.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] before it is started, [`Error::Closed`].
+    pub fn kill(&self) -> Result<(), Error> {
+        self.check_started()?.handle.send(Command::Kill);
+        Ok(())
+    }
+
+    /// Gives back everything that is held for it: its result and its descriptors. From then on
+    /// nothing but its name can be asked for. May be called again.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] while it is alive.
+    ///
+    /// ```
+    /// use master::{
+    ///     Error, Process,
+    ///     command::{CommandLine, SearchPath},
+    /// };
+    ///
+    /// let worker = CommandLine::parse("sh")?.resolve(&SearchPath::from_environment()?)?;
+    /// let mut process = Process::builder(worker).function("square").name("first").build()?;
+    /// process.close()?;
+    /// assert_eq!(process.name(), "first");
+    /// assert!(matches!(process.pid(), Err(Error::Closed(_))));
+    /// assert!(matches!(process.start(), Err(Error::Closed(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn close(&mut self) -> Result<(), Error> {
+        if let Some(started) = self.started() {
+            if started.is_alive() {
+                return Err(self.wrong_state("is still alive: join or terminate it first"));
+            }
+            started.join();
+        }
+        self.state = State::Closed;
+        Ok(())
+    }
+
+    /// A descriptor that becomes readable when the process has ended, for an event loop or
+    /// `poll`. It is a pidfd, belongs to the caller, and outlives this handle.
+    ///
+    /// When it is readable [`Self::is_alive`] may still be true for a moment, as what the
+    /// process left behind is being read; [`Self::join`] then does not wait for longer than that.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] before it is started, [`Error::Closed`], and [`Error::Setup`] if
+    /// there are too many descriptors.
+    ///
+    /// ```
+    /// use std::os::fd::AsFd;
+    ///
+    /// use master::{
+    ///     Process,
+    ///     command::{CommandLine, SearchPath},
+    /// };
+    /// use rustix::event::{PollFd, PollFlags, poll};
+    ///
+    /// let worker = CommandLine::parse("sh -c 'exit 3'")?.resolve(&SearchPath::from_environment()?)?;
+    /// let process = Process::builder(worker).function("square").start()?;
+    /// let sentinel = process.sentinel()?;
+    /// poll(&mut [PollFd::from_borrowed_fd(sentinel.as_fd(), PollFlags::IN)], None)?;
+    /// process.join()?;
+    /// assert_eq!(process.exit_code()?, Some(3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(unix)]
+    pub fn sentinel(&self) -> Result<OwnedFd, Error> {
+        let watch = self.check_started()?.handle.status().exit_watch;
+        let watch = watch.ok_or_else(|| self.wrong_state("has no descriptor to watch"))?;
+        watch.try_clone().map_err(|error| Error::Setup(error.to_string()))
+    }
+
+    fn started(&self) -> Option<&Started> {
+        match &self.state {
+            State::Started(started) => Some(started),
+            State::New(_) | State::Closed => None,
         }
     }
 
-    /// Ends it: the polite signal, and after 5 seconds the one that cannot be ignored.
-    pub fn terminate(&self) {
-        self.handle.send(Command::Terminate);
-    }
-}
-
-/// Ends a process while another thread waits for it.
-pub(crate) struct Stopper(pub(crate) Arc<Handle>);
-
-impl Stopper {
-    pub(crate) fn wait_for_end(&self, timeout: Duration) {
-        self.0.wait(Some(timeout), |status| status.ended);
+    fn check_not_closed(&self) -> Result<(), Error> {
+        match &self.state {
+            State::New(_) | State::Started(_) => Ok(()),
+            State::Closed => Err(Error::Closed(self.name.clone())),
+        }
     }
 
-    pub(crate) fn is_alive(&self) -> bool {
-        !self.0.status().ended
+    fn check_started(&self) -> Result<&Started, Error> {
+        self.check_not_closed()?;
+        self.started().ok_or_else(|| self.wrong_state("was not started yet"))
     }
 
-    pub(crate) fn terminate(&self) {
-        self.0.send(Command::Terminate);
-    }
-
-    pub(crate) fn kill(&self) {
-        self.0.send(Command::Kill);
+    fn wrong_state(&self, problem: &str) -> Error {
+        Error::WrongState(format!("the process `{}` {problem}", self.name))
     }
 }
 
 impl Drop for Process {
-    /// Waits until it has ended.
+    /// Waits until it has ended, unless it is a daemon. In a panic it is terminated first: what
+    /// it was for will not come, and the panic must not be held back for as long as it likes.
     fn drop(&mut self) {
-        self.handle.join();
-    }
-}
-
-impl ProcessBuilder {
-    /// What to start. Default: `worker`, as [`crate::command::CommandLine::resolve`] finds it.
-    pub fn worker(mut self, command: WorkerCommand) -> Self {
-        self.worker = Some(command);
-        self
-    }
-
-    /// Its name, for people. Default: the name of the function.
-    pub fn name(mut self, name: &str) -> Self {
-        name.clone_into(&mut self.name);
-        self
-    }
-
-    /// How long it may take from its start to its hello. Default: 10 seconds.
-    pub const fn start_timeout(mut self, timeout: Duration) -> Self {
-        self.start_timeout = Some(timeout);
-        self
-    }
-
-    /// How long the function may run. Default: no limit.
-    pub const fn task_timeout(mut self, timeout: Duration) -> Self {
-        self.task_timeout = Some(timeout);
-        self
-    }
-
-    /// A function to run in it first. If it fails, so does the process.
-    pub fn initializer(mut self, function: &str, arguments: crate::Arguments) -> Self {
-        self.initializer = Some((function.to_owned(), arguments));
-        self
-    }
-
-    /// Starts it. Its standard output and error are those of this process.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for a time limit of 0, and if no worker command was given and
-    /// the default one is not found; [`Error::Setup`] if the operating system refuses. A command that cannot be run
-    /// shows in [`Process::result`].
-    pub fn start(self) -> Result<Process, Error> {
-        Ok(self.prepare()?.release())
-    }
-
-    /// Starts the worker, and keeps its call back.
-    pub(crate) fn prepare(self) -> Result<Prepared, Error> {
-        let command = match self.worker {
-            Some(command) => command,
-            None => default_worker()?,
-        };
-        let mut settings = Settings::new(vec![GroupId(0)]);
-        settings.one_call = true;
-        settings.task_timeout = positive("the task timeout", self.task_timeout)?;
-        if let Some(timeout) = positive("the start timeout", self.start_timeout)? {
-            settings.hello_timeout = timeout;
+        let Some(started) = self.started() else { return };
+        if self.daemon {
+            return children::forget_ended();
         }
-        settings.ready_timeout = match self.initializer {
-            Some(_) => settings.hello_timeout + INITIALIZER_TIMEOUT,
-            None => settings.hello_timeout,
+        if std::thread::panicking() {
+            started.handle.send(Command::Terminate);
+        }
+        started.join();
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::New(_) => "new",
+            State::Started(started) if started.is_alive() => "alive",
+            State::Started(_) => "ended",
+            State::Closed => "closed",
         };
-        let name = if self.name.is_empty() { self.function.clone() } else { self.name };
-        let surroundings = Surroundings { inherit_output: true, ..Surroundings::default() };
-        let commands = vec![command];
-        let initializer = self.initializer.map(Initializer::from);
-        let plan = Plan { commands, settings, initializer, surroundings, name: name.clone() };
-        let items = self.arguments.into_items()?;
-        let handle = Arc::new(Handle::start(plan)?);
-        let collector = Arc::new(Collector::new(1));
-        let process = Process { handle, collector, name };
-        Ok(Prepared { process, function: self.function, items })
-    }
-}
-
-/// A process whose worker has been started, and whose call has not begun.
-pub(crate) struct Prepared {
-    process: Process,
-    function: String,
-    items: Items,
-}
-
-impl Prepared {
-    /// Waits for what the worker announces; `None` if it cannot be used.
-    pub(crate) fn announced(&self) -> Option<Vec<String>> {
-        let handle = &self.process.handle;
-        handle.wait(None, |status| {
-            status.hello.is_some() || status.failure.is_some() || status.ended
-        });
-        let hello = handle.status().hello?;
-        Some(hello.functions.iter().map(|function| function.name.clone()).collect())
-    }
-
-    pub(crate) fn function(&self) -> &str {
-        &self.function
-    }
-
-    /// What can end it from elsewhere, now and later.
-    pub(crate) fn stopper(&self) -> Stopper {
-        Stopper(Arc::clone(&self.process.handle))
-    }
-
-    /// Lets the worker go without its call.
-    pub(crate) fn abandon(&self) {
-        self.process.handle.send(Command::Close);
-    }
-
-    /// Begins the call.
-    pub(crate) fn release(self) -> Process {
-        let Self { process, function, items } = self;
-        let sink = Arc::clone(&process.collector);
-        let submission = Arc::new(Submission::new(function, items, sink));
-        process.handle.send(Command::Submit { submission, chunk_size: 1 });
-        process.handle.send(Command::Close);
-        process
+        let Self { name, daemon, .. } = self;
+        let mut text = f.debug_struct("Process");
+        text.field("name", name).field("daemon", daemon).field("state", &state);
+        text.finish_non_exhaustive()
     }
 }

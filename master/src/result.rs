@@ -1,117 +1,141 @@
 //! Results that are not there yet.
 
 use std::{
-    collections::BTreeMap,
+    fmt,
+    future::Future,
     marker::PhantomData,
-    ops::Range,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
-use crate::{arguments::FromResult, batch::Sink, driver::now, error::Error};
+use crate::{
+    arguments::FromResult,
+    collector::{Collected, Collector},
+    driver::{Command, Handle},
+    error::Error,
+};
 
-/// The outcomes of a batch, as they come in.
-#[derive(Debug, Default)]
-pub(crate) struct Collector {
-    state: Mutex<Collected>,
-    complete: Condvar,
+/// Where a submission can be cancelled, and by which number.
+pub(crate) struct Submitted {
+    pub(crate) handle: Arc<Handle>,
+    pub(crate) batch: u64,
 }
 
-#[derive(Debug, Default)]
-struct Collected {
-    pending: u64,
-    /// No more outcomes will come, though some items have none.
-    abandoned: bool,
-    /// The encoded values of all completed items, in the order in which they came.
-    values: Vec<u8>,
-    /// Where in `values` that of each item lies.
-    places: Vec<Range<usize>>,
-    /// Why items have no value: neighbours with the same reason together, by the first of them,
-    /// each with the end of its range.
-    errors: BTreeMap<u64, (u64, Error)>,
+/// A submission, as those see it who wait for it.
+struct Pending {
+    collector: Arc<Collector>,
+    /// None if there was nothing to submit.
+    submitted: Option<Submitted>,
 }
 
-impl Collector {
-    pub(crate) fn new(items: u64) -> Self {
-        let places = vec![0..0; usize::try_from(items).unwrap_or(usize::MAX)];
-        let state = Collected { pending: items, places, ..Collected::default() };
-        Self { state: Mutex::new(state), complete: Condvar::new() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Collected> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait(&self, timeout: Option<Duration>) -> Option<MutexGuard<'_, Collected>> {
-        // A time that is too far away to be told never comes.
-        let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
-        let mut state = self.lock();
-        while state.pending > 0 {
-            state = match deadline {
-                None => self.complete.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(now());
-                    if left.is_zero() {
-                        return None;
-                    }
-                    let waited = self.complete.wait_timeout(state, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+impl Pending {
+    fn take<T>(
+        &self,
+        timeout: Option<Duration>,
+        take: impl FnOnce(&Collected) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        match self.collector.wait(timeout) {
+            Some(state) => take(&state),
+            None => Err(Error::NotReady(timeout.unwrap_or_default())),
         }
-        Some(state)
+    }
+
+    fn poll<T>(
+        &self,
+        context: &Context<'_>,
+        take: impl FnOnce(&Collected) -> Result<T, Error>,
+    ) -> Poll<Result<T, Error>> {
+        match self.collector.wait_async(context.waker()) {
+            Some(state) => Poll::Ready(take(&state)),
+            None => Poll::Pending,
+        }
+    }
+
+    fn cancel(&self) {
+        if let Some(Submitted { handle, batch }) = &self.submitted {
+            handle.send(Command::Cancel { batch: *batch });
+        }
+    }
+
+    fn successful(&self) -> Result<bool, Error> {
+        let state = self.collector.lock();
+        match state.is_complete() {
+            true => Ok(state.is_successful()),
+            false => Err(Error::NotReady(Duration::ZERO)),
+        }
     }
 }
 
-impl Sink for Collector {
-    fn completed(&self, item: u64, value: &[u8]) {
-        let mut state = self.lock();
-        let start = state.values.len();
-        state.values.extend_from_slice(value);
-        let place = start..state.values.len();
-        let slot = usize::try_from(item).ok().and_then(|item| state.places.get_mut(item));
-        if let Some(slot) = slot {
-            *slot = place;
-        }
-        state.pending = state.pending.saturating_sub(1);
-        if state.pending == 0 {
-            self.complete.notify_all();
-        }
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ready: {}", self.collector.lock().is_complete())
     }
+}
 
-    fn ended(&self, items: Range<u64>, error: &Error) {
-        let mut state = self.lock();
-        state.pending = state.pending.saturating_sub(items.end - items.start);
-        state.errors.insert(items.start, (items.end, error.clone()));
-        if state.pending == 0 {
-            self.complete.notify_all();
+macro_rules! waiting {
+    ($outcomes:literal) => {
+        #[doc = concat!("Waits for ", $outcomes, ", and for the callback if there is one.")]
+        pub fn wait(&self) {
+            drop(self.pending.collector.wait(None));
         }
-    }
 
-    fn abandoned(&self) {
-        let mut state = self.lock();
-        if state.pending > 0 {
-            state.pending = 0;
-            state.abandoned = true;
-            self.complete.notify_all();
+        #[doc = concat!("As [`Self::wait`], for so long at most; tells whether there is ", $outcomes, ".")]
+        #[must_use]
+        pub fn wait_timeout(&self, timeout: Duration) -> bool {
+            self.pending.collector.wait(Some(timeout)).is_some()
         }
-    }
+
+        #[doc = concat!("Whether there is ", $outcomes, ", and the callback has run.")]
+        #[must_use]
+        pub fn ready(&self) -> bool {
+            self.pending.collector.lock().is_complete()
+        }
+
+        /// Whether there is no error.
+        ///
+        /// # Errors
+        /// [`Error::NotReady`] while it is not [`Self::ready`].
+        pub fn successful(&self) -> Result<bool, Error> {
+            self.pending.successful()
+        }
+
+        /// Cancels what has no outcome yet: what waits is not begun, and the worker of what is
+        /// running is replaced. It ends as [`Error::Cancelled`]. What has its outcome keeps it.
+        pub fn cancel(&self) {
+            self.pending.cancel();
+        }
+    };
 }
 
 /// The results of a `map`, once they are there.
 ///
-/// Made by [`crate::Pool::map_async`] and [`crate::Pool::starmap_async`]. Dropping it does not
-/// cancel anything.
-#[derive(Debug)]
+/// Made by [`crate::Pool::map_async`] and its relatives. It is also a future, for any executor.
+/// Dropping it does not cancel anything.
+///
+/// ```no_run
+/// use master::{Error, Pool};
+///
+/// async fn squares(pool: &Pool) -> Result<Vec<i64>, Error> {
+///     pool.map_async("square", 0..10, None)?.await
+/// }
+/// ```
 #[must_use = "the results are lost when they are not asked for"]
 pub struct MapResult<R> {
-    collector: Arc<Collector>,
+    pending: Pending,
     result: PhantomData<fn() -> R>,
 }
 
+impl<R> fmt::Debug for MapResult<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MapResult({:?})", self.pending)
+    }
+}
+
 impl<R: FromResult> MapResult<R> {
-    pub(crate) const fn new(collector: Arc<Collector>) -> Self {
-        Self { collector, result: PhantomData }
+    pub(crate) const fn new(collector: Arc<Collector>, submitted: Option<Submitted>) -> Self {
+        Self { pending: Pending { collector, submitted }, result: PhantomData }
     }
 
     /// Waits for all items, and gives their results in the order of the items. May be called
@@ -119,9 +143,9 @@ impl<R: FromResult> MapResult<R> {
     ///
     /// # Errors
     /// If any item failed, the error of the first of them in the order of the items; all others
-    /// have been waited for.
+    /// have been waited for. [`Self::outcomes`] gives all errors.
     pub fn get(&self) -> Result<Vec<R>, Error> {
-        self.take(None)
+        self.pending.take(None, Collected::results)
     }
 
     /// As [`Self::get`], but waits for no longer than `timeout`.
@@ -130,81 +154,48 @@ impl<R: FromResult> MapResult<R> {
     /// [`Error::NotReady`] if the time is over; what was asked for goes on and can be asked for
     /// again. Otherwise as [`Self::get`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<Vec<R>, Error> {
-        self.take(Some(timeout))
+        self.pending.take(Some(timeout), Collected::results)
     }
 
     /// Waits for all items, and gives the outcome of each, in the order of the items.
     #[must_use]
     pub fn outcomes(&self) -> Vec<Result<R, Error>> {
-        let Some(state) = self.collector.wait(None) else { return Vec::new() };
-        (0..state.places.len()).map(|item| outcome(&state, item)).collect()
-    }
-
-    /// Waits until all items have an outcome.
-    pub fn wait(&self) {
-        drop(self.collector.wait(None));
-    }
-
-    /// Waits until all items have an outcome, for so long at most, and tells whether they have.
-    #[must_use]
-    pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.collector.wait(Some(timeout)).is_some()
-    }
-
-    /// Whether all items have an outcome.
-    #[must_use]
-    pub fn ready(&self) -> bool {
-        self.collector.lock().pending == 0
-    }
-
-    /// Whether all items have a result.
-    ///
-    /// # Errors
-    /// [`Error::NotReady`] while some items have no outcome.
-    pub fn successful(&self) -> Result<bool, Error> {
-        let state = self.collector.lock();
-        match state.pending {
-            0 => Ok(state.errors.is_empty() && !state.abandoned),
-            _ => Err(Error::NotReady(Duration::ZERO)),
+        match self.pending.collector.wait(None) {
+            Some(state) => (0..state.len()).map(|item| state.outcome(item)).collect(),
+            None => Vec::new(),
         }
     }
 
-    fn take(&self, timeout: Option<Duration>) -> Result<Vec<R>, Error> {
-        let Some(state) = self.collector.wait(timeout) else {
-            return Err(Error::NotReady(timeout.unwrap_or_default()));
-        };
-        if let Some((_, (_, error))) = state.errors.first_key_value() {
-            return Err(error.clone());
-        }
-        (0..state.places.len()).map(|item| outcome(&state, item)).collect()
-    }
+    waiting!("an outcome of each item");
 }
 
-fn outcome<R: FromResult>(state: &Collected, item: usize) -> Result<R, Error> {
-    let before = state.errors.range(..=item as u64).next_back();
-    if let Some((_, (_, error))) = before.filter(|(_, (end, _))| (item as u64) < *end) {
-        return Err(error.clone());
-    }
-    let place = state.places.get(item).cloned().unwrap_or_default();
-    match state.values.get(place) {
-        // Every value has at least a byte: there will be none.
-        None | Some([]) => Err(Error::NotRunning),
-        Some(value) => R::from_result(value),
+impl<R: FromResult> Future for MapResult<R> {
+    type Output = Result<Vec<R>, Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.pending.poll(context, Collected::results)
     }
 }
 
 /// The result of a single call, once it is there.
 ///
-/// Made by [`crate::Pool::apply_async`]. Dropping it does not cancel anything.
-#[derive(Debug)]
+/// Made by [`crate::Pool::apply_async`] and its relatives. It is also a future, for any executor.
+/// Dropping it does not cancel anything.
 #[must_use = "the result is lost when it is not asked for"]
 pub struct ApplyResult<R> {
-    inner: MapResult<R>,
+    pending: Pending,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R> fmt::Debug for ApplyResult<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApplyResult({:?})", self.pending)
+    }
 }
 
 impl<R: FromResult> ApplyResult<R> {
-    pub(crate) const fn new(collector: Arc<Collector>) -> Self {
-        Self { inner: MapResult::new(collector) }
+    pub(crate) const fn new(collector: Arc<Collector>, submitted: Option<Submitted>) -> Self {
+        Self { pending: Pending { collector, submitted }, result: PhantomData }
     }
 
     /// Waits for the result. May be called again.
@@ -212,7 +203,7 @@ impl<R: FromResult> ApplyResult<R> {
     /// # Errors
     /// Why there is no result.
     pub fn get(&self) -> Result<R, Error> {
-        only(self.inner.get()?)
+        self.pending.take(None, Collected::result)
     }
 
     /// As [`Self::get`], but waits for no longer than `timeout`.
@@ -221,35 +212,16 @@ impl<R: FromResult> ApplyResult<R> {
     /// [`Error::NotReady`] if the time is over; the call goes on and can be asked for again.
     /// Otherwise as [`Self::get`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<R, Error> {
-        only(self.inner.get_timeout(timeout)?)
+        self.pending.take(Some(timeout), Collected::result)
     }
 
-    /// Waits until the call has an outcome.
-    pub fn wait(&self) {
-        self.inner.wait();
-    }
-
-    /// Waits until the call has an outcome, for so long at most, and tells whether it has.
-    #[must_use]
-    pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.inner.wait_timeout(timeout)
-    }
-
-    /// Whether the call has an outcome.
-    #[must_use]
-    pub fn ready(&self) -> bool {
-        self.inner.ready()
-    }
-
-    /// Whether the call has a result.
-    ///
-    /// # Errors
-    /// [`Error::NotReady`] while it has no outcome.
-    pub fn successful(&self) -> Result<bool, Error> {
-        self.inner.successful()
-    }
+    waiting!("an outcome");
 }
 
-fn only<R>(results: Vec<R>) -> Result<R, Error> {
-    results.into_iter().next().ok_or_else(|| Error::Decode("the call gave nothing".into()))
+impl<R: FromResult> Future for ApplyResult<R> {
+    type Output = Result<R, Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.pending.poll(context, Collected::result)
+    }
 }

@@ -5,10 +5,10 @@
 //! submitted and not been taken.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     ops::Range,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -29,6 +29,9 @@ pub(crate) const LOOK_AHEAD_ITEMS: u64 = 4096;
 /// the size of those that have come.
 pub(crate) const LOOK_AHEAD_BYTES: usize = 64 << 20;
 
+/// How many outcomes are taken out together at the most, however large the look-ahead is.
+const MAX_TAKEN_TOGETHER: u64 = 256;
+
 /// The encoded value of an item, or why there is none.
 pub(crate) type Outcome = Result<Vec<u8>, Error>;
 
@@ -43,6 +46,14 @@ pub(crate) struct StreamOptions {
     pub(crate) enough: u64,
 }
 
+impl StreamOptions {
+    /// How many outcomes are taken out together at the most. They count as being on their way
+    /// until they are given out, so that many fewer may be between the two ends.
+    fn taken_together(self) -> u64 {
+        (self.look_ahead / 16).clamp(1, MAX_TAKEN_TOGETHER)
+    }
+}
+
 /// Makes both ends. `open` lives as long as inputs may come.
 pub(crate) fn stream(
     handle: Arc<Handle>,
@@ -54,8 +65,9 @@ pub(crate) fn stream(
     let shared = Arc::new(Shared { options, state, changed: Condvar::new() });
     let observer: Arc<dyn Observer> = Arc::clone(&shared) as _;
     handle.observe(&observer);
-    let feeder = Feeder { handle, function, shared: Arc::clone(&shared) };
-    (feeder, Stream { shared, taken: VecDeque::new() })
+    let stream =
+        Stream { handle: Arc::clone(&handle), shared: Arc::clone(&shared), taken: VecDeque::new() };
+    (Feeder { handle, function, shared }, stream)
 }
 
 /// The end that inputs go into. Dropping it ends the input.
@@ -66,8 +78,9 @@ pub(crate) struct Feeder {
 }
 
 /// The end that outcomes come out of, each with the number of its input, counted from 0.
-/// Dropping it makes the feeder stop.
+/// Dropping it makes the feeder stop, and withdraws what was not begun.
 pub(crate) struct Stream {
+    handle: Arc<Handle>,
     shared: Arc<Shared>,
     /// Outcomes that were taken out of the shared state together.
     taken: VecDeque<(u64, Outcome)>,
@@ -92,6 +105,8 @@ struct State {
     /// The size of results by recent measure, in bytes; 0 before the first.
     result_size: usize,
     input_ended: bool,
+    /// The submissions that are not concluded, by their ids.
+    open_batches: HashSet<u64>,
     /// Dropped when the input ends.
     open: Option<Box<dyn Send>>,
     /// What ended the input before its time, to be told at the end of the outcomes.
@@ -118,7 +133,9 @@ impl Shared {
         if state.bytes >= LOOK_AHEAD_BYTES {
             return u64::from(state.items == 0);
         }
-        limit.saturating_sub(state.items)
+        // Those that were taken out and not given out are among them, and cannot be seen here.
+        let most = look_ahead.saturating_sub(self.options.taken_together() - 1).max(1);
+        limit.min(most).saturating_sub(state.items)
     }
 
     /// Puts an outcome where it belongs.
@@ -206,15 +223,21 @@ impl Feeder {
         drop(state);
         let ends = items.ends.clone();
         let concluded = ends.iter().map(|_| AtomicBool::new(false)).collect();
-        let sink = ChunkSink { shared: Arc::clone(&self.shared), first, ends, concluded };
+        let shared = Arc::clone(&self.shared);
+        let sink = Arc::new(ChunkSink { shared, first, ends, concluded, batch: OnceLock::new() });
         let function = self.function.clone();
-        let submission = Arc::new(Submission::new(function, items, Arc::new(sink)));
+        let submission = Arc::new(Submission::new(function, items, Arc::clone(&sink) as _));
+        let batch = *sink.batch.get_or_init(|| submission.id);
+        self.shared.lock().open_batches.insert(batch);
         self.handle.send(Command::Submit { submission, chunk_size });
+        // A stream that was dropped just now may not have known of it.
+        if self.shared.lock().abandoned {
+            self.handle.send(Command::Withdraw { batch });
+        }
         true
     }
 
     /// Puts an error in the place of the next input.
-    #[expect(dead_code, reason = "the lazy maps will need it")]
     pub(crate) fn fail(&mut self, error: Error) {
         let mut state = self.shared.lock();
         if !state.input_ended {
@@ -267,7 +290,7 @@ impl Stream {
         let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
         let mut state = self.shared.lock();
         loop {
-            self.taken.extend(take(&mut state));
+            self.taken.extend(take(&mut state, self.shared.options.taken_together()));
             if !self.taken.is_empty() {
                 if std::mem::take(&mut state.feeder_waits) {
                     self.shared.changed.notify_all();
@@ -294,10 +317,12 @@ impl Stream {
     }
 }
 
-/// Takes out the outcomes that are next.
-fn take(state: &mut State) -> Vec<(u64, Outcome)> {
+/// Takes out the outcomes that are next, so many at the most.
+fn take(state: &mut State, most: u64) -> Vec<(u64, Outcome)> {
     let mut taken = Vec::new();
-    while let Some(Some(_)) = state.outcomes.front() {
+    while let Some(Some(_)) = state.outcomes.front()
+        && (taken.len() as u64) < most
+    {
         let outcome = state.outcomes.pop_front().flatten();
         state.next += 1;
         state.items -= 1;
@@ -322,7 +347,11 @@ impl Drop for Stream {
         let mut state = self.shared.lock();
         state.abandoned = true;
         state.outcomes.clear();
+        let batches = std::mem::take(&mut state.open_batches);
         drop(state);
+        for batch in batches {
+            self.handle.send(Command::Withdraw { batch });
+        }
         self.shared.end_input(None);
     }
 }
@@ -336,6 +365,8 @@ struct ChunkSink {
     ends: Vec<usize>,
     /// Which items have their outcome.
     concluded: Vec<AtomicBool>,
+    /// The id of the submission.
+    batch: OnceLock<u64>,
 }
 
 impl ChunkSink {
@@ -365,6 +396,9 @@ impl Sink for ChunkSink {
     fn abandoned(&self) {
         for item in 0..self.concluded.len() as u64 {
             self.put(item, Err(Error::NotRunning));
+        }
+        if let Some(batch) = self.batch.get() {
+            self.shared.lock().open_batches.remove(batch);
         }
     }
 }

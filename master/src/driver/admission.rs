@@ -125,6 +125,9 @@ impl Supervisor {
             .map(|(&id, _)| id)
             .collect();
         for id in ids {
+            if let Some(connection) = self.strangers.connection(id) {
+                connection.expect_end();
+            }
             self.hear(time, id);
         }
     }

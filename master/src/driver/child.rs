@@ -4,12 +4,15 @@
 //! process (a pidfd) Linux-only.
 
 use std::{
+    ffi::{OsStr, OsString},
     io,
     os::{
-        fd::{AsRawFd, OwnedFd, RawFd},
-        unix::process::CommandExt,
+        fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+        unix::{ffi::OsStrExt, process::CommandExt},
     },
+    path::PathBuf,
     process::{ChildStderr, ChildStdout, Command, Stdio},
+    sync::Arc,
 };
 
 use protocol::launch;
@@ -17,24 +20,76 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
 };
 
-use crate::{command::WorkerCommand, machine::StartFault, report::Exit};
+use crate::{command::WorkerCommand, error::Error, machine::StartFault, report::Exit};
 
 /// What the process of a worker finds around it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Surroundings {
-    /// Environment variables to set, or to remove.
-    pub(crate) variables: Vec<(String, Option<String>)>,
+    /// The environment of the master is not passed on.
+    pub(crate) clear: bool,
+    /// Environment variables to set, or to remove, in this order.
+    pub(crate) variables: Vec<(OsString, Option<OsString>)>,
     /// The directory to start in; that of the master if there is none.
-    pub(crate) directory: Option<std::path::PathBuf>,
+    pub(crate) directory: Option<PathBuf>,
     /// The worker writes to the standard output and error of the master itself.
     pub(crate) inherit_output: bool,
+    /// A failure of the worker's function is told on standard error, below the name of the pool,
+    /// as a process of Python's does by itself.
+    pub(crate) tell_failures: bool,
+}
+
+impl Surroundings {
+    /// Sets a variable.
+    pub(crate) fn set(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
+        self.variables.push((name.into(), Some(value.into())));
+    }
+
+    /// Leaves a variable out.
+    pub(crate) fn remove(&mut self, name: impl Into<OsString>) {
+        self.variables.push((name.into(), None));
+    }
+
+    /// Leaves all variables out, those of the master and those that were set so far.
+    pub(crate) fn clear(&mut self) {
+        self.clear = true;
+        self.variables.clear();
+    }
+
+    /// Whether the operating system can take what was set.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let holds = |text: &OsStr, byte: u8| text.as_bytes().contains(&byte);
+        for (name, value) in &self.variables {
+            let text = name.display();
+            let problem = if name.is_empty() {
+                "the name of an environment variable is empty".to_owned()
+            } else if holds(name, b'=') || holds(name, 0) {
+                format!(
+                    "no environment variable can be called {text:?}: there is a `=` or NUL in it"
+                )
+            } else if value.as_ref().is_some_and(|value| holds(value, 0)) {
+                format!("the environment variable {text:?} cannot hold a NUL")
+            } else {
+                continue;
+            };
+            return Err(Error::InvalidArgument(problem));
+        }
+        match &self.directory {
+            Some(directory) if directory.as_os_str().is_empty() => {
+                Err(Error::InvalidArgument("the name of the directory is empty".into()))
+            }
+            Some(directory) if holds(directory.as_os_str(), 0) => {
+                Err(Error::InvalidArgument("the name of a directory cannot hold a NUL".into()))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A process that was started and is not reaped yet. Dropping it kills and reaps it.
 pub(super) struct Child {
     process: std::process::Child,
     group: Pid,
-    exit_watch: OwnedFd,
+    exit_watch: Arc<OwnedFd>,
     pub(super) stdout: Option<ChildStdout>,
     pub(super) stderr: Option<ChildStderr>,
     reaped: bool,
@@ -58,6 +113,9 @@ impl Child {
         #[expect(clippy::disallowed_methods, reason = "this is the module that starts workers")]
         let mut builder = Command::new(command.program());
         builder.args(command.arguments());
+        if surroundings.clear {
+            builder.env_clear();
+        }
         for (name, value) in &surroundings.variables {
             match value {
                 Some(value) => builder.env(name, value),
@@ -75,10 +133,11 @@ impl Child {
             .stderr(stream())
             .process_group(0)
             .spawn();
-        let mut process = started.map_err(|error| NotStarted { fault: fault_of(&error), error })?;
+        let mut process = started.map_err(|error| not_started(surroundings, error))?;
         match watch(&process) {
             Ok((group, exit_watch)) => {
                 let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
+                let exit_watch = Arc::new(exit_watch);
                 Ok(Self { process, group, exit_watch, stdout, stderr, reaped: false })
             }
             Err(error) => {
@@ -100,10 +159,15 @@ impl Child {
         self.exit_watch.as_raw_fd()
     }
 
+    /// The same descriptor, to be kept also beyond the end.
+    pub(super) fn shared_exit_watch(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.exit_watch)
+    }
+
     /// Whether the process has ended. It keeps its process id until [`Self::reap`].
     pub(super) fn has_exited(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        let watch = WaitId::PidFd(std::os::fd::AsFd::as_fd(&self.exit_watch));
+        let watch = WaitId::PidFd(self.exit_watch.as_fd());
         matches!(waitid(watch, options), Ok(Some(_)))
     }
 
@@ -150,6 +214,19 @@ fn watch(process: &std::process::Child) -> io::Result<(Pid, OwnedFd)> {
     let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::other("the process has no valid id"))?;
     Ok((pid, pidfd_open(pid, PidfdFlags::empty())?))
+}
+
+/// The operating system does not say which of the two was not there, the executable or the
+/// directory.
+fn not_started(surroundings: &Surroundings, error: io::Error) -> NotStarted {
+    let fault = fault_of(&error);
+    match &surroundings.directory {
+        Some(directory) if error.kind() == io::ErrorKind::NotFound && !directory.is_dir() => {
+            let text = format!("there is no directory {} to start it in", directory.display());
+            NotStarted { error: io::Error::new(error.kind(), text), fault }
+        }
+        _ => NotStarted { error, fault },
+    }
 }
 
 /// Shortages pass; anything else would fail again in the same way.

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     io,
     os::fd::{AsRawFd as _, RawFd},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use interprocess::local_socket::{
@@ -33,7 +33,8 @@ const SOCKET_NAME: &str = "s";
 pub(super) struct Gate {
     // Fields are dropped in order: the listener removes its socket, then the directory goes.
     listener: Listener,
-    directory: TempDir,
+    /// Until it is hidden.
+    directory: Option<TempDir>,
     address: String,
     awaited: HashMap<WorkerId, String>,
 }
@@ -51,6 +52,7 @@ impl Gate {
             .mode(0o600)
             .nonblocking(ListenerNonblockingMode::Both)
             .create_sync()?;
+        let directory = Some(directory);
         Ok(Self { listener, directory, address, awaited: HashMap::new() })
     }
 
@@ -112,9 +114,14 @@ impl Gate {
         }
     }
 
-    /// Where the socket lies.
-    pub(super) fn directory(&self) -> &Path {
-        self.directory.path()
+    /// Removes the socket and its directory. Who has connected is not disturbed.
+    pub(super) fn hide(&mut self) {
+        if let Some(directory) = self.directory.take() {
+            let path = directory.path().to_owned();
+            if let Err(error) = directory.close() {
+                log::warn!("cannot remove {}: {error}", path.display());
+            }
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod process;
 mod supervisor;
 
 use std::{
+    os::fd::OwnedFd,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -56,8 +57,9 @@ pub(crate) enum Command {
     /// To run the items of a submission, so many of them together.
     Submit { submission: Arc<Submission>, chunk_size: u64 },
     /// To conclude what is pending of the submission with this id: it is not wanted any more.
-    #[expect(dead_code, reason = "callers have no way to say it yet")]
     Cancel { batch: u64 },
+    /// The same, but for what has been sent to a worker already, which goes on.
+    Withdraw { batch: u64 },
     /// To take no more, and to end when everything is finished.
     Close,
     /// To begin nothing more, and to end when everything that was begun is finished.
@@ -75,6 +77,8 @@ pub(crate) struct Status {
     pub(crate) failure: Option<Arc<WorkerReport>>,
     /// The process of the most recent worker.
     pub(crate) pid: Option<u32>,
+    /// Readable once that process has ended; there for a plan with one call.
+    pub(crate) exit_watch: Option<Arc<OwnedFd>>,
     /// How the most recent worker ended.
     pub(crate) exit: Option<Exit>,
     /// Everything is finished and no process is left.

@@ -59,7 +59,7 @@ struct Writer {
 
 impl Sink {
     /// Takes a block of whole lines, or gives it back if too many wait already.
-    fn offer(&mut self, block: Vec<u8>) -> Result<(), Vec<u8>> {
+    pub(super) fn offer(&mut self, block: Vec<u8>) -> Result<(), Vec<u8>> {
         match self.writer.get_or_insert_with(Writer::start).blocks.try_send(block) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(block)) => Err(block),

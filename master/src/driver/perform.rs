@@ -33,7 +33,11 @@ impl Supervisor {
             }
             Action::Drain { worker } => self.drain(worker),
             Action::Terminate { worker } => {
-                if let Some(process) = self.processes.get(&worker) {
+                // One that has said that its initializer failed leaves by itself, with a status
+                // of its own that a signal would hide.
+                if let Some(process) = self.processes.get(&worker)
+                    && !process.leaves
+                {
                     process.child.terminate();
                 }
             }
@@ -55,7 +59,13 @@ impl Supervisor {
             Ok(process) => {
                 let pid = process.child.id();
                 log::info!("started worker {}, pid {pid}: {}", slot.0, self.command_of(group));
-                self.shared.update(|status| status.pid = Some(pid));
+                // Nobody asks for that of a pool, where it would only keep a descriptor open.
+                let one_call = self.plan.settings.one_call;
+                let exit_watch = one_call.then(|| process.child.shared_exit_watch());
+                self.shared.update(|status| {
+                    status.pid = Some(pid);
+                    status.exit_watch = exit_watch;
+                });
                 self.processes.insert(worker, process);
             }
             Err(NotStarted { error, fault }) => {
@@ -105,7 +115,7 @@ impl Supervisor {
             self.watch(pipe.raw_fd(), Source::Stderr(worker)).map_err(passing)?;
         }
         let stage = Stage::Hello;
-        let (connection, reason, unread, killed) = (None, None, false, false);
+        let (connection, reason, unread, killed, leaves) = (None, None, false, false, false);
         Ok(Process {
             slot,
             group,
@@ -117,6 +127,7 @@ impl Supervisor {
             reason,
             unread,
             killed,
+            leaves,
         })
     }
 

@@ -26,6 +26,8 @@ pub(super) struct Process {
     pub(super) unread: bool,
     /// The master has killed it, unless it ended before.
     pub(super) killed: bool,
+    /// It has said that its initializer failed, after which it has to exit.
+    pub(super) leaves: bool,
 }
 
 impl Process {

@@ -204,7 +204,6 @@ impl Supervisor {
         if self.refused > 0 {
             log::info!("{} answers were refused or came too late", self.refused);
         }
-        log::debug!("removing {}", self.gate.directory().display());
     }
 
     fn time(&self) -> Time {
@@ -330,6 +329,7 @@ impl Supervisor {
                 Event::Submitted { batch: submission, function, items, chunk_size }
             }
             Command::Cancel { batch } => Event::Cancelled { batch },
+            Command::Withdraw { batch } => Event::Withdrawn { batch },
             Command::Close => Event::Closed,
             Command::Interrupt => {
                 self.shared.announce_over(&Error::Cancelled(Cancelled::Interrupted));
@@ -422,7 +422,9 @@ impl Supervisor {
             FromWorker::Error { id, item, failure } => {
                 match self.machine.answer(time, worker, CallId(id), item) {
                     Answer::Accepted { batch, item } => {
-                        let error = Error::Failed(Box::new(failure_of(failure, payload)));
+                        let failure = failure_of(failure, payload);
+                        self.tell(&failure);
+                        let error = Error::Failed(Box::new(failure));
                         batch.sink.ended(item..item + 1, &error);
                     }
                     Answer::Late => self.refused += 1,
@@ -439,12 +441,24 @@ impl Supervisor {
             FromWorker::InitializerFailed(failure) => {
                 let process = self.preparing(worker, "initializer_failed")?;
                 let failure = failure_of(failure, payload);
+                process.leaves = true;
                 process.blame(|| with_traceback("failed in its initializer: ", &failure));
+                self.tell(&failure);
                 self.machine.handle(time, Event::Unfit { worker });
             }
             FromWorker::Hello(_) => return Err(Breach::OutOfPlace("hello")),
         }
         Ok(())
+    }
+
+    /// Tells of a failure on standard error, if the worker is to look as if it did so itself.
+    fn tell(&mut self, failure: &Failure) {
+        if self.plan.surroundings.tell_failures {
+            let text = with_traceback(&format!("Process {}: ", self.plan.name), failure);
+            let lines: Vec<_> = text.lines().collect();
+            // Such a worker prints nothing through the sink, so that there is room.
+            let _ = self.sink.offer(format!("{}\n", lines.join("\n    ")).into_bytes());
+        }
     }
 
     fn preparing(
@@ -475,6 +489,8 @@ impl Supervisor {
             return;
         }
         self.hear_last_words(time, worker);
+        // No event for the end may have come before that of the exit.
+        self.expect_end(Source::Socket(worker));
         for _ in 0..LAST_ROUNDS {
             if !self.attend_socket(time, worker) {
                 break;
@@ -534,6 +550,10 @@ impl Supervisor {
         let Some(process) = self.processes.get_mut(&worker) else { return };
         process.stage = Stage::Initializer;
         process.connection = Some(connection);
+        if self.plan.settings.one_call {
+            // Nobody else is awaited, and whatever happens to the master nothing is left.
+            self.gate.hide();
+        }
         let group = process.group.0;
         let functions: HashSet<_> = names.iter().map(|name| self.functions.number(name)).collect();
         self.functions.announced.insert(group, names);

@@ -103,15 +103,17 @@ impl<B: Batch> Machine<B> {
                 self.submit(batch, function, items, chunk_size);
             }
             Event::Cancelled { batch } => self.cancel(batch),
+            Event::Withdrawn { batch } => self.withdraw(batch),
             Event::Closed => self.close(),
             Event::Interrupted => self.interrupt(),
             Event::Terminated => self.shut_down(now, Phase::Stopping, Cancellation::Terminated),
             Event::Killed => {
-                self.shut_down(now, Phase::Stopping, Cancellation::Terminated);
+                // First, so that nobody is sent the polite signal, which could win.
                 let ids: Vec<_> = self.workers.keys().copied().collect();
                 for id in ids {
                     self.stop_at_once(now, id);
                 }
+                self.shut_down(now, Phase::Stopping, Cancellation::Terminated);
             }
             Event::NotStarted { worker, fault } => self.not_started(now, worker, fault),
             Event::Greeted { worker, functions } => self.greeted(worker, functions),

@@ -119,6 +119,8 @@ pub(crate) enum Event<B> {
     Submitted { batch: B, function: FunctionId, items: u64, chunk_size: u64 },
     /// What is pending of this batch is not wanted any more.
     Cancelled { batch: u64 },
+    /// What waits of the batch with this id is not wanted any more; what was sent may go on.
+    Withdrawn { batch: u64 },
     /// No more will be submitted; what is pending is to be finished.
     Closed,
     /// Nothing more is wanted.

@@ -129,9 +129,10 @@ fn with_traceback(failure: &Failure) -> String {
 /// The exit status that a task calls for by its error.
 pub(super) const fn status_of(error: &Error) -> ExitStatus {
     match error {
-        Error::UnknownFunction { .. } | Error::PoolFailed(_) | Error::Setup(_) => {
-            ExitStatus::PoolFailed
-        }
+        Error::UnknownFunction { .. }
+        | Error::PoolFailed(_)
+        | Error::ProcessFailed(_)
+        | Error::Setup(_) => ExitStatus::PoolFailed,
         _ => ExitStatus::TaskFailed,
     }
 }

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     Arguments, Encoded, Process,
+    command::WorkerCommand,
     driver::now,
     error::Error,
     process::{Prepared, ProcessBuilder, Stopper},
@@ -28,12 +29,13 @@ pub(super) fn run(arguments: RunArguments) -> Result<ExitStatus, Refusal> {
     };
     let mut builders = Vec::new();
     for call in &arguments.calls {
-        builders.push(builder(call, &arguments)?.worker(command.clone()));
+        builders.push(builder(command, call, &arguments)?);
     }
     let signals = signals::catch()?;
     let prepared = prepare(builders)?;
     let stoppers = prepared.iter().map(Prepared::stopper).collect();
-    let ended = signals.handle(ProcessesEnding(stoppers))?;
+    let ended = signals.handle(ProcessesEnding(stoppers));
+    let ended = ended.inspect_err(|_| Prepared::abandon(&prepared))?;
     let prepared = refuse_unknown(prepared, &command.to_string())?;
     let processes: Vec<_> = prepared.into_iter().map(Prepared::release).collect();
     Ok(wait(processes, &ended))
@@ -47,7 +49,7 @@ fn prepare(builders: Vec<ProcessBuilder>) -> Result<Vec<Prepared>, Refusal> {
             Ok(call) => prepared.push(call),
             Err(error) => {
                 // Nothing else would ever tell them to leave.
-                prepared.iter().for_each(Prepared::abandon);
+                Prepared::abandon(&prepared);
                 return Err(error.into());
             }
         }
@@ -68,12 +70,15 @@ fn refuse_unknown(prepared: Vec<Prepared>, command: &str) -> Result<Vec<Prepared
     };
     available.sort_unstable();
     let workers = vec![command.to_owned()];
-    // All at once, so that none waits for the other to leave.
-    prepared.iter().for_each(Prepared::abandon);
+    Prepared::abandon(&prepared);
     Err(Error::UnknownFunction { function, available, workers }.into())
 }
 
-fn builder(call: &ProcessCall, arguments: &RunArguments) -> Result<ProcessBuilder, Refusal> {
+fn builder(
+    command: &WorkerCommand,
+    call: &ProcessCall,
+    arguments: &RunArguments,
+) -> Result<ProcessBuilder, Refusal> {
     let options = &arguments.options;
     let named = |problem: &dyn std::fmt::Display| {
         Refusal::usage(format!("call of `{}`, {problem}", call.function))
@@ -83,11 +88,12 @@ fn builder(call: &ProcessCall, arguments: &RunArguments) -> Result<ProcessBuilde
     let keywords = options.kwargs.as_ref().map(|keywords| keywords.encoded().to_vec());
     let positional = item[..item.len() - keywords.as_ref().map_or(0, Vec::len)].to_vec();
     let call_arguments = Arguments::from_encoded(positional, keywords)?;
-    let mut builder = Process::builder(&call.function, call_arguments)?
-        .start_timeout(arguments.workers.start_timeout);
-    if let Some(name) = &call.name {
-        builder = builder.name(name);
-    }
+    let mut builder = Process::builder(command.clone())
+        .function(&call.function)
+        .arguments(call_arguments)
+        .name(call.name.as_ref().unwrap_or(&call.function))
+        .start_timeout(arguments.workers.start_timeout)
+        .without_traceback();
     if let Some(timeout) = options.timeout {
         builder = builder.task_timeout(timeout);
     }
@@ -106,7 +112,7 @@ fn builder(call: &ProcessCall, arguments: &RunArguments) -> Result<ProcessBuilde
 fn wait(processes: Vec<Process>, ended: &Ended) -> ExitStatus {
     let (sender, receiver) = mpsc::channel();
     let mut status = ExitStatus::Success;
-    for mut process in processes {
+    for process in processes {
         let sender = sender.clone();
         let name = process.name().to_owned();
         let waiter = move || {
@@ -115,9 +121,10 @@ fn wait(processes: Vec<Process>, ended: &Ended) -> ExitStatus {
             let speaks = matches!(result, Ok(_) | Err(Error::Failed(_) | Error::Lost(_)));
             // The result is printed while the process may still be leaving.
             let _ = sender.send(Ending::Result(name, result));
-            process.join();
-            if speaks {
-                let _ = sender.send(Ending::Exit(process.exit_code()));
+            // It was started, so neither is an error.
+            let exit_code = process.join().and_then(|()| process.exit_code());
+            if speaks && let Ok(exit_code) = exit_code {
+                let _ = sender.send(Ending::Exit(exit_code));
             }
         };
         let thread = std::thread::Builder::new().name("master-waiter".into()).spawn(waiter);

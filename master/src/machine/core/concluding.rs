@@ -24,6 +24,14 @@ impl<B: Batch> Machine<B> {
         }
     }
 
+    /// Cancels what waits of a batch, and leaves alone what was sent.
+    pub(super) fn withdraw(&mut self, batch: u64) {
+        let ending = Ending::Cancelled(Cancellation::ByCaller);
+        for (batch, items) in self.queue.remove_batch(batch) {
+            self.actions.push(Action::Conclude { batch, items, ending });
+        }
+    }
+
     /// Cancels everything that is pending and stops every worker.
     pub(super) fn shut_down(&mut self, now: Time, phase: Phase, reason: Cancellation) {
         if matches!(self.phase, Phase::Stopping | Phase::Failed | Phase::Ended) {

@@ -336,6 +336,22 @@ fn a_shutdown_is_polite_to_those_who_are_overdue_themselves() {
     assert_eq!(rig.killed.len(), 1);
 }
 
+/// The polite signal could be what ends a worker, or makes it do more.
+#[test]
+fn a_kill_is_not_preceded_by_the_polite_signal() {
+    let mut rig = Rig::serving(settings(2));
+    rig.submit(F, 3, 1);
+    rig.handle(Event::Killed);
+    assert_eq!((rig.killed.len(), rig.terminated.len(), rig.ended.len()), (2, 0, 3));
+    rig.handle(Event::Killed);
+    assert_eq!(rig.killed.len(), 2);
+
+    let mut rig = Rig::serving(settings(1));
+    rig.handle(Event::Terminated);
+    rig.handle(Event::Killed);
+    assert_eq!((rig.killed.len(), rig.terminated.len()), (1, 1));
+}
+
 #[test]
 fn a_breach_ends_the_worker_and_what_it_says_then_is_late() {
     let mut rig = Rig::serving(settings(1));

@@ -418,8 +418,8 @@ impl Ledger {
         let worker = self.workers.get_mut(&id).unwrap();
         assert!(!std::mem::replace(&mut worker.killed, true), "killed twice");
         if !std::mem::replace(&mut worker.dismissed, true) {
-            // It was not ready in time.
-            assert!(!worker.ready, "killed without a cause");
+            // Together with the pool, or as it was not ready in time.
+            assert!(!worker.ready || self.terminated, "killed without a cause");
             worker.accounted = true;
             let group = worker.group;
             self.start_failed(now, group, StartFault::Permanent);

@@ -38,6 +38,9 @@ Exit status (where several apply: a signal, then 3, 2, 1):
        initializer, or a function that no worker has
   130  ended by SIGINT
   143  ended by SIGTERM
+`master run` gives the status of what it ran: 1 for a function that failed,
+128 and the signal's number for a process that a signal ended, any other for
+one that exited with it; of several processes the numerically highest.
 
 Environment:
   PATH      where workers are looked for
@@ -79,6 +82,9 @@ Examples:
 
 What a worker prints is passed on as it is. A result that is not null is
 printed as a line of JSON when its call ends.
+
+The exit status is that of the processes, the numerically highest of several:
+0, or 1 for a function that failed, or 128 and the number of the signal.
 
 Options may stand in any of the calls and hold for all of them; `--` ends the
 options, not the calls. The argument `:::` itself is written as '\":::\"'.";

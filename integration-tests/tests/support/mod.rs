@@ -1,0 +1,90 @@
+//! What tests of pools share beside [`integration_tests::library`]: workers of another kind, and a
+//! look at the processes of one pool.
+
+#![allow(dead_code, reason = "each test takes what it needs")]
+
+use std::{collections::BTreeMap, time::Duration};
+
+use integration_tests::{Deadline, executables, leftovers, library::command};
+use master::{Arguments, PoolBuilder, command::WorkerCommand};
+use tempfile::TempDir;
+
+/// How long to wait before a look at something that announces nothing.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// The misbehaving worker; the words are its mode and the argument of the mode.
+pub(crate) fn misbehaving(mode: &[&str]) -> WorkerCommand {
+    let mut words = vec![executables().misbehaving_worker.to_str().unwrap()];
+    words.extend(mode);
+    command(&words)
+}
+
+/// The arguments of `exec` for a script of the shell, with `$1` and so on after it.
+pub(crate) fn shell(script: &str, parameters: &[&str]) -> Arguments {
+    let mut words = vec!["-c", script, "sh"];
+    words.extend(parameters);
+    Arguments::new(("sh", words)).unwrap()
+}
+
+/// Waits until `reached` says so.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
+    let deadline = Deadline::after(Duration::from_secs(20));
+    while !reached() {
+        assert!(!deadline.left().is_zero(), "waited in vain until {what}");
+        deadline.pause(LOOK_AGAIN);
+    }
+}
+
+/// A private directory whose path marks the processes of one pool, so that they can be found
+/// among those of other tests.
+pub(crate) struct Mark {
+    directory: TempDir,
+}
+
+impl Mark {
+    pub(crate) fn new() -> Self {
+        Self { directory: tempfile::Builder::new().prefix("pool-").tempdir().unwrap() }
+    }
+
+    /// The same pool, with marked workers that note their starts if they are misbehaving ones.
+    pub(crate) fn on(&self, builder: PoolBuilder) -> PoolBuilder {
+        builder
+            .environment(leftovers::MARK, self.path())
+            .environment(integration_tests::misbehaving::STARTS_VARIABLE, self.file("starts"))
+    }
+
+    fn path(&self) -> &str {
+        self.directory.path().to_str().unwrap()
+    }
+
+    /// The path of a file in the directory.
+    pub(crate) fn file(&self, name: &str) -> String {
+        format!("{}/{name}", self.path())
+    }
+
+    /// The lines of a file in the directory; none if there is no file.
+    pub(crate) fn lines(&self, name: &str) -> Vec<String> {
+        let text = std::fs::read_to_string(self.file(name)).unwrap_or_default();
+        text.lines().map(String::from).collect()
+    }
+
+    /// How many misbehaving workers were started.
+    pub(crate) fn starts(&self) -> usize {
+        self.lines("starts").len()
+    }
+
+    /// How many processes live.
+    pub(crate) fn alive(&self) -> usize {
+        leftovers::count_processes(self.path())
+    }
+}
+
+/// How often each of these occurs.
+pub(crate) fn counts<T: Ord>(values: impl IntoIterator<Item = T>) -> BTreeMap<T, usize> {
+    let mut counts = BTreeMap::new();
+    for value in values {
+        *counts.entry(value).or_insert(0) += 1;
+    }
+    counts
+}

@@ -1,0 +1,200 @@
+//! Callbacks: functions of the caller that are told of an outcome.
+//!
+//! They run one after another on a thread of their own, so that one that blocks delays only
+//! other callbacks, and one that panics harms nobody.
+
+use std::{
+    cell::Cell,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        mpsc::{Receiver, Sender, channel},
+    },
+    time::Duration,
+};
+
+use crate::{
+    collector::{Collected, Collector},
+    driver::now,
+    error::Error,
+};
+
+/// What to call when there is an outcome: one of the two, once, before any wait for it returns.
+///
+/// ```
+/// use master::Callbacks;
+///
+/// let callbacks = Callbacks::new()
+///     .on_result(|square: i64| println!("{square}"))
+///     .on_error(|error| eprintln!("{error}"));
+/// # let _ = callbacks;
+/// ```
+#[must_use = "callbacks are given to a call"]
+pub struct Callbacks<T> {
+    result: Option<Box<dyn FnOnce(T) + Send>>,
+    error: Option<Box<dyn FnOnce(Error) + Send>>,
+}
+
+impl<T> fmt::Debug for Callbacks<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Callbacks")
+            .field("result", &self.result.is_some())
+            .field("error", &self.error.is_some())
+            .finish()
+    }
+}
+
+impl<T> Default for Callbacks<T> {
+    fn default() -> Self {
+        Self { result: None, error: None }
+    }
+}
+
+impl<T> Callbacks<T> {
+    /// No callback yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What to call with the result.
+    pub fn on_result(mut self, callback: impl FnOnce(T) + Send + 'static) -> Self {
+        self.result = Some(Box::new(callback));
+        self
+    }
+
+    /// What to call with the error, if there is no result: also when the call is cancelled or
+    /// the pool terminated.
+    pub fn on_error(mut self, callback: impl FnOnce(Error) + Send + 'static) -> Self {
+        self.error = Some(Box::new(callback));
+        self
+    }
+
+    /// A collector that calls them when all its outcomes are there; `take` takes these together.
+    pub(crate) fn collector(
+        self,
+        items: u64,
+        thread: Arc<CallbackThread>,
+        take: fn(&Collected) -> Result<T, Error>,
+    ) -> Arc<Collector>
+    where
+        T: 'static,
+    {
+        let completion = move |collected: &Collected| {
+            // Taken here, so that nothing of the collector is held while the callback runs.
+            let outcome = take(collected);
+            let call = move || self.call(outcome);
+            Box::new(call) as Box<dyn FnOnce()>
+        };
+        Collector::with_callback(items, thread, Box::new(completion))
+    }
+
+    fn call(self, outcome: Result<T, Error>) {
+        match (outcome, self.result, self.error) {
+            (Ok(result), Some(callback), _) => callback(result),
+            (Err(error), _, Some(callback)) => callback(error),
+            (Ok(_), None, _) | (Err(_), _, None) => {}
+        }
+    }
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+thread_local! {
+    static IS_CALLBACK_THREAD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread runs callbacks. It must not wait for any.
+pub(crate) fn in_callback() -> bool {
+    IS_CALLBACK_THREAD.get()
+}
+
+/// The thread that runs the callbacks of a pool; started by the first of them.
+#[derive(Default)]
+pub(crate) struct CallbackThread {
+    jobs: Mutex<Option<Sender<Job>>>,
+    progress: Arc<Progress>,
+}
+
+#[derive(Default)]
+struct Progress {
+    waiting: Mutex<u64>,
+    idle: Condvar,
+}
+
+impl Progress {
+    fn add(&self) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+    }
+
+    fn finish(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        *waiting = waiting.saturating_sub(1);
+        drop(waiting);
+        self.idle.notify_all();
+    }
+}
+
+impl CallbackThread {
+    /// Runs `job` after those before it. Without a thread to run it on, runs it here.
+    pub(crate) fn run(&self, job: Job) {
+        self.progress.add();
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        if jobs.is_none() {
+            let (sender, receiver) = channel();
+            let progress = Arc::clone(&self.progress);
+            let work = move || work(&receiver, &progress);
+            match std::thread::Builder::new().name("master-callbacks".into()).spawn(work) {
+                Ok(_) => *jobs = Some(sender),
+                Err(error) => log::error!("cannot start a thread for callbacks: {error}"),
+            }
+        }
+        let unsent = match jobs.as_ref() {
+            Some(sender) => sender.send(job).err().map(|unsent| unsent.0),
+            None => Some(job),
+        };
+        drop(jobs);
+        if let Some(job) = unsent {
+            attempt(job);
+            self.progress.finish();
+        }
+    }
+
+    /// Waits until no callback is running or waiting, for so long at most, and tells whether it
+    /// is so. A callback itself does not wait.
+    pub(crate) fn wait(&self, timeout: Option<Duration>) -> bool {
+        if in_callback() {
+            return true;
+        }
+        let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
+        let mut waiting = self.progress.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        while *waiting > 0 {
+            let idle = &self.progress.idle;
+            waiting = match deadline {
+                None => idle.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(now());
+                    if left.is_zero() {
+                        return false;
+                    }
+                    idle.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        true
+    }
+}
+
+fn work(jobs: &Receiver<Job>, progress: &Progress) {
+    IS_CALLBACK_THREAD.set(true);
+    for job in jobs {
+        attempt(job);
+        progress.finish();
+    }
+}
+
+fn attempt(job: Job) {
+    if catch_unwind(AssertUnwindSafe(job)).is_err() {
+        log::error!("a callback panicked");
+    }
+}

@@ -1,0 +1,201 @@
+//! Lazy maps: results as they come, of inputs that are taken only as they are needed.
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use crate::{
+    arguments::{FromResult, append_single, append_spread, check_size},
+    batch::Items,
+    error::Error,
+    stream::{Feeder, Stream},
+};
+
+/// How a lazy map takes its inputs.
+///
+/// ```
+/// let options = master::ImapOptions { chunk_size: 10, ..Default::default() };
+/// assert_eq!(options.buffer_size, master::ImapOptions::DEFAULT_BUFFER_SIZE);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImapOptions {
+    /// How many inputs are sent to a worker together. Default: 1, as in Python. An error if 0.
+    pub chunk_size: usize,
+    /// How many inputs may have been taken whose results were not yet given out; while the
+    /// buffer is full no input is taken. Default: [`Self::DEFAULT_BUFFER_SIZE`]. An error if 0.
+    pub buffer_size: usize,
+    /// Results come as they are there, not in the order of the inputs. Default: false.
+    pub unordered: bool,
+    /// Each input is a tuple or another sequence, spread over the arguments of its call, as in
+    /// [`crate::Pool::starmap`]. Default: false.
+    pub spread: bool,
+}
+
+impl ImapOptions {
+    /// The default of [`Self::buffer_size`]: 4096 inputs, enough to hide one slow task among
+    /// many short ones.
+    pub const DEFAULT_BUFFER_SIZE: usize = crate::stream::LOOK_AHEAD_ITEMS as usize;
+
+    pub(crate) fn check(self) -> Result<(), Error> {
+        let zero = match self {
+            Self { chunk_size: 0, .. } => "the chunk size",
+            Self { buffer_size: 0, .. } => "the buffer size",
+            _ => return Ok(()),
+        };
+        Err(Error::InvalidArgument(format!("{zero} must be at least 1, not 0")))
+    }
+}
+
+impl Default for ImapOptions {
+    fn default() -> Self {
+        let buffer_size = Self::DEFAULT_BUFFER_SIZE;
+        Self { chunk_size: 1, buffer_size, unordered: false, spread: false }
+    }
+}
+
+/// The results of a lazy map: an iterator that waits for each.
+///
+/// Made by [`crate::Pool::imap`] and its relatives. A failing input gives an `Err` at its place and
+/// does not end the iteration. Dropping it half-way cancels what was not begun.
+#[must_use = "inputs are taken only as far as the results are"]
+pub struct Imap<R> {
+    stream: Stream,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R> fmt::Debug for Imap<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Imap").finish_non_exhaustive()
+    }
+}
+
+impl<R: FromResult> Iterator for Imap<R> {
+    type Item = Result<R, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (_, outcome) = self.stream.next()?;
+        Some(decode(outcome))
+    }
+}
+
+impl<R: FromResult> Imap<R> {
+    /// The next result, if it comes within `timeout`. `None` at the end.
+    ///
+    /// # Errors
+    /// [`Error::NotReady`] as the item if the time is over: nothing is lost, and the next call
+    /// waits for the same result.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Option<Result<R, Error>> {
+        match self.stream.next_within(Some(timeout)) {
+            Ok(outcome) => outcome.map(|(_, outcome)| decode(outcome)),
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+fn decode<R: FromResult>(outcome: Result<Vec<u8>, Error>) -> Result<R, Error> {
+    outcome.and_then(|value| R::from_result(&value))
+}
+
+/// Whether an input is the one argument of its call, or spread over its arguments.
+#[derive(Clone, Copy)]
+pub(crate) enum Spread {
+    Single,
+    Arguments,
+}
+
+impl Spread {
+    fn append<A: Serialize>(self, bytes: &mut Vec<u8>, input: &A) -> Result<(), Error> {
+        match self {
+            Self::Single => append_single(bytes, input),
+            Self::Arguments => append_spread(bytes, input),
+        }
+    }
+}
+
+/// Starts a thread that takes inputs as they are needed.
+pub(crate) fn imap<A, E, R>(
+    (mut feeder, stream): (Feeder, Stream),
+    inputs: impl Iterator<Item = Result<A, E>> + Send + 'static,
+    chunk_size: usize,
+    spread: Spread,
+) -> Result<Imap<R>, Error>
+where
+    A: Serialize,
+    E: fmt::Display,
+{
+    let feed = move || {
+        let fed = catch_unwind(AssertUnwindSafe(|| feed(&mut feeder, inputs, chunk_size, spread)));
+        if let Err(panic) = fed {
+            feeder.fail(Error::Input(format!("the iterator panicked: {}", text_of(&*panic))));
+        }
+    };
+    let thread = std::thread::Builder::new().name("master-inputs".into()).spawn(feed);
+    thread.map_err(|error| Error::Setup(format!("cannot start a thread: {error}")))?;
+    Ok(Imap { stream, result: PhantomData })
+}
+
+fn feed<A: Serialize, E: fmt::Display>(
+    feeder: &mut Feeder,
+    mut inputs: impl Iterator<Item = Result<A, E>>,
+    chunk_size: usize,
+    spread: Spread,
+) {
+    // While there is no room no input is taken.
+    while feeder.wait_for_room(chunk_size as u64).is_some() {
+        let mut items = Items::default();
+        let mut end = None;
+        while items.ends.len() < chunk_size && end.is_none() {
+            match inputs.next() {
+                None => end = Some(End::Input),
+                Some(Err(error)) => end = Some(End::Failure(Error::Input(error.to_string()))),
+                Some(Ok(input)) => {
+                    if let Err(error) = append(&mut items, &input, spread) {
+                        end = Some(End::NotEncoded(error));
+                    }
+                }
+            }
+        }
+        if items.len() > 0 {
+            feeder.feed(items, chunk_size as u64);
+        }
+        match end {
+            None => {}
+            // Costs this input alone.
+            Some(End::NotEncoded(error)) => feeder.fail(error),
+            Some(End::Failure(error)) => return feeder.fail(error),
+            Some(End::Input) => return,
+        }
+    }
+}
+
+/// Why a chunk ends before it is full.
+enum End {
+    Input,
+    Failure(Error),
+    NotEncoded(Error),
+}
+
+/// Appends an input, or nothing if it cannot be encoded.
+fn append<A: Serialize>(items: &mut Items, input: &A, spread: Spread) -> Result<(), Error> {
+    let start = items.bytes.len();
+    let encoded =
+        spread.append(&mut items.bytes, input).and_then(|()| check_size(items.bytes.len() - start));
+    match encoded {
+        Ok(()) => items.ends.push(items.bytes.len()),
+        Err(_) => items.bytes.truncate(start),
+    }
+    encoded
+}
+
+fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (None, Some(text)) => text,
+        (None, None) => "for no reason that can be shown",
+    }
+}
