@@ -124,7 +124,6 @@ fn arguments_beyond_the_limit_are_an_error_before_they_are_sent() {
 }
 
 #[test]
-#[ignore = "they are only found to be too large when the first worker is welcomed"]
 fn arguments_of_an_initializer_beyond_the_limit_start_nothing() {
     let _alone = alone();
     watched(|| {
@@ -136,7 +135,6 @@ fn arguments_of_an_initializer_beyond_the_limit_start_nothing() {
 /// Two items that fit a frame each, of which the first is as large as it may be, and that do not
 /// fit one together: the chunk is split.
 #[test]
-#[cfg_attr(debug_assertions, ignore = "takes long without optimization")]
 fn the_largest_arguments_that_are_allowed_arrive() {
     let _alone = alone();
     watched(|| {

@@ -18,7 +18,7 @@ use integration_tests::{
     library::{pool, watched},
     master,
 };
-use master::Pool;
+use master::{ImapOptions, Pool};
 use support::{LOOK_AGAIN, wait_until};
 
 /// How much memory may grow in each part, in KiB.
@@ -38,6 +38,7 @@ fn nothing_grows() {
         });
         drop(replacing);
         an_idle_pool_uses_no_cpu(&steady);
+        a_million_tasks_through_imap(&steady);
     });
     a_million_tasks_on_the_command_line();
 }
@@ -186,6 +187,21 @@ impl Activity {
         let waits = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
         self.wakes += waits.unwrap().trim().parse::<u64>().unwrap();
     }
+}
+
+fn a_million_tasks_through_imap(pool: &Pool) {
+    const MAX_GROWTH: u64 = 100 << 10;
+    let options = ImapOptions { chunk_size: 100, ..ImapOptions::default() };
+    let start = memory();
+    let mut most = start;
+    let squares = pool.imap_with::<_, u64>("square", 0..1_000_000_u64, options).unwrap();
+    for (n, square) in (0..).zip(squares) {
+        assert_eq!(square.unwrap(), n * n);
+        if n % 10_000 == 0 {
+            most = most.max(memory());
+        }
+    }
+    assert!(most < start + MAX_GROWTH, "from {start} to {most} KiB");
 }
 
 fn a_million_tasks_on_the_command_line() {

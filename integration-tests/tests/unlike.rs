@@ -223,7 +223,6 @@ fn a_kind_that_cannot_be_started_fails_the_pool() {
 
 /// The first use fails, though a worker of the other kind could serve it.
 #[test]
-#[ignore = "calls of the good kind are served until the pool has given up on the other"]
 fn a_kind_that_cannot_be_started_fails_the_first_use() {
     watched(|| {
         let bad = misbehaving(&["exits-at-once", "7"]);

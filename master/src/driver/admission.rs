@@ -10,7 +10,8 @@ use protocol::{
 
 use super::{
     connection::{Connection, Reading},
-    supervisor::{Breach, Source, Supervisor},
+    source::Source,
+    supervisor::{Breach, Supervisor},
 };
 use crate::machine::{Event, Time, WorkerId};
 

@@ -4,10 +4,12 @@
 mod admission;
 mod child;
 mod connection;
+mod functions;
 mod gate;
 mod output;
 mod perform;
 mod process;
+mod source;
 mod supervisor;
 
 use std::{
@@ -19,6 +21,7 @@ use std::{
 
 pub(crate) use self::child::Surroundings;
 use crate::{
+    arguments::check_size,
     batch::Submission,
     command::WorkerCommand,
     error::Error,
@@ -45,10 +48,13 @@ pub(crate) struct Initializer {
     pub(crate) keywords: bool,
 }
 
-impl From<(String, crate::Arguments)> for Initializer {
-    fn from((function, arguments): (String, crate::Arguments)) -> Self {
+impl Initializer {
+    /// # Errors
+    /// [`Error::Encode`] if the arguments are larger than those of a call may be.
+    pub(crate) fn new((function, arguments): (String, crate::Arguments)) -> Result<Self, Error> {
         let (item, keywords) = arguments.into_item();
-        Self { function, item, keywords }
+        check_size(item.len())?;
+        Ok(Self { function, item, keywords })
     }
 }
 

@@ -11,7 +11,8 @@ use super::{
     child::{Child, NotStarted},
     output::Pipe,
     process::{self, Process},
-    supervisor::{Source, Supervisor},
+    source::Source,
+    supervisor::Supervisor,
 };
 use crate::{
     batch::Submission,

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mio::{Interest, Token, unix::SourceFd};
+use mio::{Interest, unix::SourceFd};
 use protocol::{
     envelope::{self, EnvelopeError},
     frame::FrameError,
@@ -20,15 +20,17 @@ use super::{
     Command, Plan, Shared, Status,
     admission::Strangers,
     connection::{Connection, Reading},
+    functions::Functions,
     gate::Gate,
     now,
     output::{self, Sink},
     process::Process,
+    source::Source,
 };
 use crate::{
     batch::Submission,
     error::{Cancelled, Error, Failure},
-    machine::{Answer, CallId, Event, FunctionId, Machine, Time, WorkerId},
+    machine::{Answer, CallId, Event, Machine, Time, WorkerId},
     report::{Exit, Stage, WorkerReport},
 };
 
@@ -61,75 +63,6 @@ pub(super) struct Supervisor {
     /// Answers that were refused, or came too late.
     refused: u64,
     pub(super) ended: bool,
-}
-
-/// What an event of the operating system is about. Exits come last: what a worker still has to
-/// say is heard first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Source {
-    Listener,
-    Stranger(u64),
-    Socket(WorkerId),
-    Stdout(WorkerId),
-    Stderr(WorkerId),
-    Exit(WorkerId),
-    Waker,
-}
-
-impl Source {
-    const KIND_BITS: u32 = 3;
-
-    pub(super) const fn token(self) -> Token {
-        let (kind, id) = match self {
-            Self::Listener => (0, 0),
-            Self::Stranger(id) => (1, id),
-            Self::Socket(WorkerId(id)) => (2, id),
-            Self::Stdout(WorkerId(id)) => (3, id),
-            Self::Stderr(WorkerId(id)) => (4, id),
-            Self::Exit(WorkerId(id)) => (5, id),
-            Self::Waker => (6, 0),
-        };
-        #[expect(clippy::cast_possible_truncation, reason = "an id counts starts of processes")]
-        Token((id << Self::KIND_BITS | kind) as usize)
-    }
-
-    const fn of(token: Token) -> Self {
-        let id = (token.0 >> Self::KIND_BITS) as u64;
-        match token.0 & ((1 << Self::KIND_BITS) - 1) {
-            0 => Self::Listener,
-            1 => Self::Stranger(id),
-            2 => Self::Socket(WorkerId(id)),
-            3 => Self::Stdout(WorkerId(id)),
-            4 => Self::Stderr(WorkerId(id)),
-            5 => Self::Exit(WorkerId(id)),
-            _ => Self::Waker,
-        }
-    }
-}
-
-/// The names of functions, numbered.
-#[derive(Default)]
-pub(super) struct Functions {
-    numbers: HashMap<String, FunctionId>,
-    /// What each group of workers announced, by name.
-    pub(super) announced: HashMap<usize, Vec<String>>,
-}
-
-impl Functions {
-    pub(super) fn number(&mut self, name: &str) -> FunctionId {
-        if let Some(&number) = self.numbers.get(name) {
-            return number;
-        }
-        let number = FunctionId(u32::try_from(self.numbers.len()).unwrap_or(u32::MAX));
-        self.numbers.insert(name.to_owned(), number);
-        number
-    }
-
-    /// Every function that some group announced, in alphabetical order.
-    pub(super) fn available(&self) -> Vec<String> {
-        let names: BTreeSet<_> = self.announced.values().flatten().cloned().collect();
-        names.into_iter().collect()
-    }
 }
 
 impl Supervisor {

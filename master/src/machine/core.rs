@@ -254,7 +254,12 @@ impl<B: Batch> Machine<B> {
     }
 
     /// Hands out work: first a call to everyone who is idle, then more to those who have room.
+    /// Nothing is sent before each kind of worker has shown that it can be started: a pool that
+    /// cannot work as a whole does not begin.
     fn send(&mut self, now: Time) {
+        if !self.groups.iter().all(|group| group.ever_ready) {
+            return;
+        }
         for worker in self.workers.values_mut() {
             if let State::Serving(serving) = &mut worker.state {
                 serving.measure(now);

@@ -11,6 +11,7 @@
 //! Never, at any step:
 //! - an accepted item concludes twice, or not at all, or with a result after it was cancelled;
 //! - a worker is sent a function it did not announce, or more items than its limit leaves;
+//! - anything is sent before each kind of worker has been ready once;
 //! - more workers serve than there are slots, or live than slots and one;
 //! - more starts fail in a row of time than the budget allows;
 //! - anything is started after the shutdown has begun;

@@ -182,7 +182,7 @@ impl PoolBuilder {
             Some(_) => settings.hello_timeout + preparation.unwrap_or(INITIALIZER_TIMEOUT),
             None => settings.hello_timeout,
         };
-        let initializer = self.initializer.map(Initializer::from);
+        let initializer = self.initializer.map(Initializer::new).transpose()?;
         let commands = match self.workers.is_empty() {
             true => vec![default_worker()?],
             false => self.workers.into_iter().map(|(command, _)| command).collect(),

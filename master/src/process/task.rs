@@ -38,7 +38,7 @@ impl Task {
         let handle = Arc::new(Handle::start(Plan {
             commands: vec![self.command.clone()],
             settings: self.settings.clone(),
-            initializer: self.initializer.clone().map(Initializer::from),
+            initializer: self.initializer.clone().map(Initializer::new).transpose()?,
             surroundings: self.surroundings.clone(),
             name: name.to_owned(),
         })?);

@@ -353,6 +353,7 @@ impl Ledger {
                 assert!(!self.workers[worker].ready, "a worker is welcomed twice");
             }
             Action::Send { worker, call, chunk, last } => {
+                assert!(self.is_complete(), "sent before each kind of worker was ready once");
                 assert_eq!(*last, self.settings.one_call, "the last call");
                 self.send(now, *worker, *call, chunk);
             }

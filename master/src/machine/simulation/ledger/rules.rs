@@ -110,7 +110,15 @@ impl Ledger {
         }
     }
 
+    /// Each kind of worker has shown that it can be started.
+    pub(super) fn is_complete(&self) -> bool {
+        self.ever_ready.len() == self.announced.len()
+    }
+
     fn check_nobody_is_idle(&self) {
+        if !self.is_complete() {
+            return;
+        }
         let limit = self.settings.max_tasks_per_child.map_or(u64::MAX, NonZeroU64::get);
         for (id, worker) in self.workers.iter().filter(|(_, worker)| worker.is_idle()) {
             let spent = worker.given >= limit || self.settings.one_call && worker.given > 0;

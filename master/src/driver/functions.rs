@@ -1,0 +1,30 @@
+//! The names of functions, numbered.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::machine::FunctionId;
+
+/// The names of functions, numbered.
+#[derive(Default)]
+pub(super) struct Functions {
+    numbers: HashMap<String, FunctionId>,
+    /// What each group of workers announced, by name.
+    pub(super) announced: HashMap<usize, Vec<String>>,
+}
+
+impl Functions {
+    pub(super) fn number(&mut self, name: &str) -> FunctionId {
+        if let Some(&number) = self.numbers.get(name) {
+            return number;
+        }
+        let number = FunctionId(u32::try_from(self.numbers.len()).unwrap_or(u32::MAX));
+        self.numbers.insert(name.to_owned(), number);
+        number
+    }
+
+    /// Every function that some group announced, in alphabetical order.
+    pub(super) fn available(&self) -> Vec<String> {
+        let names: BTreeSet<_> = self.announced.values().flatten().cloned().collect();
+        names.into_iter().collect()
+    }
+}
