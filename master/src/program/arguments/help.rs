@@ -32,7 +32,8 @@ standard error. A task that fails does not stop the others.
 
 Exit status (where several apply: a signal, then 3, 2, 1):
   0    every task completed, or standard output was closed early
-  1    a task failed, timed out, was cancelled, or was lost with its worker
+  1    a task failed, timed out, was cancelled, or was lost with its worker; or
+       results could not be written
   2    the command line or the input cannot be read
   3    the pool cannot work: no worker, workers that do not start, a failing
        initializer, or a function that no worker has
@@ -41,6 +42,9 @@ Exit status (where several apply: a signal, then 3, 2, 1):
 `master run` gives the status of what it ran: 1 for a function that failed,
 128 and the signal's number for a process that a signal ended, any other for
 one that exited with it; of several processes the numerically highest.
+
+SIGINT (Ctrl-C) begins nothing more and waits for what is running; a second one
+stops it, a third one kills it. SIGTERM stops it at once.
 
 Environment:
   PATH      where workers are looked for
