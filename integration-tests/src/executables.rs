@@ -43,16 +43,20 @@ pub fn workspace() -> &'static Path {
 }
 
 fn build() -> Executables {
-    // TARGET/PROFILE/deps/test
     let test = std::env::current_exe().expect("the test has a path");
-    let profile_directory = test.ancestors().nth(2).expect("the test lies in `deps`");
-    let target_directory = profile_directory.parent().expect("a profile lies in a target");
-    let profile = match profile_directory.file_name().and_then(|name| name.to_str()) {
-        Some("debug") => "dev",
-        Some(name) => name,
-        None => panic!("{} is no test that Cargo built", test.display()),
+    let output = match profile_directory(&test) {
+        Some(directory) => {
+            let profile = match directory.file_name().and_then(|name| name.to_str()) {
+                Some("debug") => "dev",
+                Some(name) => name,
+                None => panic!("{} is no test that Cargo built", test.display()),
+            };
+            let target = directory.parent().expect("a profile lies in a target");
+            cargo(profile, Some(target))
+        }
+        // An example in the documentation, which lies anywhere.
+        None => cargo(if cfg!(debug_assertions) { "dev" } else { "release" }, None),
     };
-    let output = cargo(&["build", "--workspace", "--bins", "--profile", profile], target_directory);
     assert!(output.status.success(), "cargo cannot build the executables under test");
     let built = String::from_utf8(output.stdout).expect("cargo writes UTF-8");
     let find = |name: &str| {
@@ -66,12 +70,21 @@ fn build() -> Executables {
     }
 }
 
+/// TARGET/PROFILE of TARGET/PROFILE/deps/test.
+fn profile_directory(test: &Path) -> Option<&Path> {
+    let dependencies = test.parent()?;
+    dependencies.parent().filter(|_| dependencies.ends_with("deps"))
+}
+
 #[expect(clippy::disallowed_methods, reason = "Cargo runs apart from what is tested")]
-fn cargo(arguments: &[&str], target_directory: &Path) -> Output {
-    Command::new(env!("CARGO"))
-        .args(arguments)
-        .args(["--quiet", "--message-format", "json-render-diagnostics", "--target-dir"])
-        .arg(target_directory)
+fn cargo(profile: &str, target_directory: Option<&Path>) -> Output {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--workspace", "--bins", "--profile", profile]);
+    if let Some(directory) = target_directory {
+        cargo.arg("--target-dir").arg(directory);
+    }
+    cargo
+        .args(["--quiet", "--message-format", "json-render-diagnostics"])
         .current_dir(workspace())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())

@@ -245,6 +245,45 @@ fn results_are_futures() {
     });
 }
 
+/// The callback that it waits for could not run before its own has ended.
+#[test]
+fn a_callback_may_await_a_call_that_has_one_too() {
+    watched(|| {
+        let pool = Arc::new(pool(1).build().unwrap());
+        let inner = Arc::clone(&pool);
+        let (sender, receiver) = mpsc::channel();
+        let awaiting = Callbacks::new().on_result(move |square: i64| {
+            let note = Callbacks::<i64>::new();
+            let result = inner.apply_async_with("square", (square, 0.1), note).unwrap();
+            sender.send(block_on(result).unwrap()).unwrap();
+        });
+        pool.apply_async_with("square", (3,), awaiting).unwrap().wait();
+        assert_eq!(receiver.try_recv().unwrap(), 81);
+    });
+}
+
+/// As an executor may that drops its tasks.
+#[test]
+fn the_last_owner_of_a_pool_may_be_a_waker() {
+    struct Owner(Mutex<Option<Pool>>, Mutex<Sender<()>>);
+    impl Wake for Owner {
+        fn wake(self: Arc<Self>) {
+            drop(self.0.lock().unwrap().take());
+            self.1.lock().unwrap().send(()).unwrap();
+        }
+    }
+    watched(|| {
+        let pool = pool(1).build().unwrap();
+        let (sender, receiver) = mpsc::channel();
+        let mut result = pin!(pool.apply_async::<i64>("square", (3, 0.1)).unwrap());
+        let owner = Arc::new(Owner(Mutex::new(Some(pool)), Mutex::new(sender)));
+        let waker = Waker::from(owner);
+        assert!(result.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        receiver.recv().unwrap();
+        assert_eq!(result.get().unwrap(), 9);
+    });
+}
+
 #[test]
 fn a_scope_drains() {
     watched(|| {
@@ -263,5 +302,43 @@ fn a_scope_drains() {
             .unwrap();
         assert!(pending.ready());
         assert_eq!(seen.lock().unwrap().len(), 20);
+    });
+}
+
+#[test]
+fn callbacks_of_maps_get_all_results_or_the_first_error() {
+    watched(|| {
+        let pool = pool(2).build().unwrap();
+        let (sender, receiver) = mpsc::channel();
+        let pairs = [(0, "a"), (0, "b")];
+        let telling_texts = telling::<Vec<String>>(&sender);
+        let values = pool.starmap_async_with("sleep", pairs, Some(1), telling_texts).unwrap();
+        values.wait();
+        assert_eq!(receiver.try_recv().unwrap().unwrap(), ["a".to_owned(), "b".to_owned()]);
+        let mixed = [serde_json::json!("x"), serde_json::json!(2), serde_json::json!("y")];
+        let (sender, receiver) = mpsc::channel();
+        let failing =
+            pool.map_async_with::<_, i64>("square", mixed, Some(1), telling(&sender)).unwrap();
+        failing.wait();
+        assert!(receiver.try_recv().unwrap().unwrap_err().contains("\"x\""));
+        let none: [(i64,); 0] = [];
+        let empty = pool.starmap_async_with("square", none, None, telling::<Vec<i64>>(&sender));
+        empty.unwrap().wait();
+        assert!(receiver.try_recv().unwrap().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_callback_may_terminate_a_pool_with_work_in_hand() {
+    watched(|| {
+        let pool = Arc::new(pool(1).build().unwrap());
+        let inner = Arc::clone(&pool);
+        let ending = Callbacks::new().on_result(move |_: i64| inner.terminate());
+        let first = pool.apply_async_with("square", (4,), ending).unwrap();
+        let pending = pool.map_async::<_, Encoded>("sleep", vec![600; 100], Some(1)).unwrap();
+        assert_eq!(first.get().unwrap(), 16);
+        let error = pending.get().unwrap_err();
+        assert!(matches!(error, Error::Cancelled(Cancelled::Terminated)), "{error}");
+        pool.join().unwrap();
     });
 }

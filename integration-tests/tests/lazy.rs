@@ -51,22 +51,40 @@ fn results_come_in_order_or_as_they_are_there() {
 fn an_endless_input_is_taken_only_as_far_as_the_buffer_says() {
     watched(|| {
         let pool = pool(2).build().unwrap();
-        for buffer_size in [1, 3, 64] {
+        let sizes = [(1, 1), (3, 1), (64, 1), (10, 4), (8, 8), (20, usize::MAX)];
+        for (buffer_size, chunk_size) in sizes {
             let taken = Arc::new(AtomicU64::new(0));
             let count = Arc::clone(&taken);
             let inputs = (0_i64..).inspect(move |_| {
                 count.fetch_add(1, Ordering::SeqCst);
             });
-            let options = ImapOptions { buffer_size, ..ImapOptions::default() };
+            let options = ImapOptions { buffer_size, chunk_size, ..ImapOptions::default() };
             let mut results: Imap<i64> = pool.imap_with("square", inputs, options).unwrap();
-            for number in 0..10 {
+            for number in 0..50 {
                 assert_eq!(results.next().unwrap().unwrap(), number * number);
                 // Given out so far, and the buffer; the one in hand may have made room already.
                 let most = number as u64 + 1 + buffer_size as u64;
-                assert!(taken.load(Ordering::SeqCst) <= most, "{number} with {buffer_size}");
+                let taken = taken.load(Ordering::SeqCst);
+                assert!(taken <= most, "{taken} at {number} with {options:?}");
             }
         }
         assert_eq!(pool.apply::<i64>("square", (3,)).unwrap(), 9, "after half-dropped iterators");
+    });
+}
+
+/// A chunk that is never full is no reason to go on when nobody wants it any more.
+#[test]
+fn an_endless_chunk_ends_with_its_map() {
+    watched(|| {
+        let pool = pool(1).build().unwrap();
+        let (dropped, told) = mpsc::channel::<()>();
+        let inputs = (0_i64..).inspect(move |_| {
+            let _held = &dropped;
+        });
+        let size = usize::MAX;
+        let options = ImapOptions { chunk_size: size, buffer_size: size, ..ImapOptions::default() };
+        drop(pool.imap_with::<_, i64>("square", inputs, options).unwrap());
+        assert_eq!(told.recv(), Err(mpsc::RecvError), "the inputs are dropped");
     });
 }
 
@@ -183,9 +201,16 @@ fn an_input_that_fails_or_panics_ends_after_what_came_before() {
             let options = ImapOptions { chunk_size, ..ImapOptions::default() };
             let failing = (0..9).map(|n| if n == 3 { Err("no fourth line") } else { Ok(n) });
             check(pool.try_imap_with("square", failing, options).unwrap(), "no fourth line");
+            let panicking = (0..9).inspect(|&n| assert!(n != 3, "the fourth is one too many"));
+            check(pool.imap_with("square", panicking, options).unwrap(), "one too many");
         }
-        let panicking = (0..9).inspect(|&n| assert!(n != 3, "the fourth is one too many"));
-        check(pool.imap("square", panicking).unwrap(), "one too many");
+        // Also where results come as they are there, and are slow.
+        let failing = [Ok((2, 0.3)), Err("no second line")];
+        let options = ImapOptions { unordered: true, spread: true, ..ImapOptions::default() };
+        let mut results = pool.try_imap_with::<_, _, i64>("square", failing, options).unwrap();
+        assert_eq!(results.next().unwrap().unwrap(), 4);
+        assert!(matches!(results.next(), Some(Err(Error::Input(_)))));
+        assert!(results.next().is_none());
         assert_eq!(pool.apply::<i64>("square", (3,)).unwrap(), 9);
     });
 }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use integration_tests::executables;
-use integration_tests::library::{command, pool, watched};
+use integration_tests::library::{command, pool, watched, worker};
 use master::{Arguments, Cancelled, Encoded, Error, Pool, PoolBuilder, command::WorkerCommand};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -91,6 +91,9 @@ fn wrong_numbers_are_errors_before_anything_starts() {
     watched(|| {
         let pool = pool(1).build().unwrap();
         let error = pool.map_async::<_, i64>("square", 0..3, Some(0)).unwrap_err();
+        assert!(matches!(error, Error::InvalidArgument(_)), "{error}");
+        let nothing: [i64; 0] = [];
+        let error = pool.map_async::<_, i64>("square", nothing, Some(0)).unwrap_err();
         assert!(matches!(error, Error::InvalidArgument(_)), "{error}");
         let none: [(i64,); 0] = [];
         let error = pool.starmap_async::<_, i64>("square", none, Some(0)).unwrap_err();
@@ -368,6 +371,24 @@ fn a_pool_that_cannot_work_says_so_to_everyone() {
     });
 }
 
+/// A pool that is over before it has heard of the call, which has the same reason all the same.
+#[test]
+fn a_command_that_cannot_be_executed_is_told_to_the_first_call() {
+    watched(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&executables().worker, &link).unwrap();
+        let gone = command(&[link.to_str().unwrap()]);
+        std::fs::remove_file(&link).unwrap();
+        for _ in 0..100 {
+            let pool = Pool::builder().worker(gone.clone()).processes(2).build().unwrap();
+            let error = pool.apply::<i64>("square", (3,)).unwrap_err();
+            assert!(matches!(error, Error::PoolFailed(_)), "{error}");
+            assert!(error.to_string().contains("could not be started (No such file"), "{error}");
+        }
+    });
+}
+
 #[test]
 fn an_initializer_runs_in_each_worker() {
     watched(|| {
@@ -424,5 +445,63 @@ fn workers_find_what_the_builder_puts_around_them() {
         );
         let cleared = pool(1).clear_environment().environment("ONE", "1").build().unwrap();
         assert_eq!(shell(&cleared, "env | grep -v -e ^PWD= -e ^SHLVL= -e ^_="), "ONE=1");
+    });
+}
+
+#[test]
+fn empty_input_needs_no_worker() {
+    watched(|| {
+        let pool = Pool::builder().worker(misbehaving("never-connects")).processes(1);
+        let pool = pool.build().unwrap();
+        let nothing: [i64; 0] = [];
+        assert!(pool.map::<_, i64>("square", nothing).unwrap().is_empty());
+        assert!(pool.starmap::<_, i64>("square", [(0, 0); 0]).unwrap().is_empty());
+        assert_eq!(pool.imap::<_, i64>("square", nothing).unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn a_kind_that_cannot_be_executed_fails_the_first_use_and_leaves_none() {
+    watched(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let script = directory.path().join("worker-gone");
+        std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&script, mode).unwrap();
+        let one = std::num::NonZeroUsize::MIN;
+        let pool = Pool::builder()
+            .workers(one, worker())
+            .workers(one, command(&[script.to_str().unwrap()]))
+            .build()
+            .unwrap();
+        let error = pool.apply::<i64>("square", (2,)).unwrap_err();
+        assert!(matches!(error, Error::PoolFailed(_)), "{error}");
+        assert!(error.to_string().contains("worker-gone"), "{error}");
+        pool.join().unwrap();
+    });
+}
+
+#[test]
+fn everyone_who_waits_is_answered_when_the_pool_is_terminated() {
+    watched(|| {
+        let pool = pool(1).build().unwrap();
+        let map = pool.map_async::<_, Encoded>("sleep", vec![600; 10_000], Some(1)).unwrap();
+        let apply = pool.apply_async::<Encoded>("sleep", (600,)).unwrap();
+        let mut lazy = pool.imap::<_, Encoded>("sleep", vec![600; 10]).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| map.wait());
+            scope.spawn(|| apply.wait());
+            scope.spawn(|| assert!(map.get().is_err()));
+            scope.spawn(|| assert!(lazy.next().unwrap().is_err()));
+            let joiners: Vec<_> = (0..3)
+                .map(|_| {
+                    scope.spawn(|| {
+                        pool.terminate();
+                        pool.join().unwrap();
+                    })
+                })
+                .collect();
+            joiners.into_iter().for_each(|joiner| joiner.join().unwrap());
+        });
     });
 }

@@ -45,7 +45,8 @@ const NOT_RUN: &[(&str, &str)] = &[
 ];
 
 /// The files that the blocks of Rust are from, in the order of the blocks.
-const COMPILED: &[&str] = &["master/examples/tutorial.rs", "worker/examples/greeter.rs"];
+const COMPILED: &[&str] =
+    &["master/examples/tutorial.rs", "master/examples/lazy.rs", "worker/examples/greeter.rs"];
 
 /// A block of code.
 struct Block {
@@ -175,7 +176,7 @@ fn prepare() -> TempDir {
         fs::copy(executable, release.join(executable.file_name().unwrap())).unwrap();
     }
     let examples = build_examples();
-    for name in ["greeter", "tutorial"] {
+    for name in ["greeter", "lazy", "tutorial"] {
         symlink(examples.join(name), release.join("examples").join(name)).unwrap();
     }
     directory

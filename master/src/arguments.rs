@@ -10,6 +10,10 @@ use crate::{batch::Items, error::Error};
 const ENVELOPE_ROOM: usize = 64 << 10;
 
 /// The largest encoded arguments of one task, in bytes: a little less than 1 GiB.
+///
+/// ```
+/// assert!(master::MAX_ARGUMENTS < 1 << 30);
+/// ```
 pub const MAX_ARGUMENTS: usize = MAX_FRAME - ENVELOPE_ROOM;
 
 /// The arguments of one call: a list, and perhaps a map of keyword arguments.
@@ -33,6 +37,15 @@ pub struct Arguments {
 impl Arguments {
     /// Positional arguments: a tuple, an array, a `Vec`, or `()` for none.
     ///
+    /// ```
+    /// # use master::{Arguments, Error};
+    /// let pair = Arguments::new(("a", 2.5))?;
+    /// assert_ne!(pair, Arguments::new(())?);
+    /// assert_eq!(Arguments::new(vec![1, 2])?, Arguments::new((1, 2))?);
+    /// assert!(matches!(Arguments::new("a"), Err(Error::Encode(_))), "a text is no sequence");
+    /// # Ok::<(), master::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Encode`] if they cannot be encoded, or are no sequence.
     pub fn new(positional: impl Serialize) -> Result<Self, Error> {
@@ -42,6 +55,15 @@ impl Arguments {
     }
 
     /// Adds keyword arguments: a struct, or a map with strings as keys.
+    ///
+    /// ```
+    /// # use master::Arguments;
+    /// # use std::collections::BTreeMap;
+    /// # let pool = integration_tests::library::pool(1).build()?;
+    /// let arguments = Arguments::new((5,))?.keywords(BTreeMap::from([("seconds", 0.01)]))?;
+    /// assert_eq!(pool.apply::<i64>("square", arguments)?, 25);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Encode`] if they cannot be encoded, or are no map.
@@ -53,6 +75,14 @@ impl Arguments {
     }
 
     /// Arguments that are MessagePack already: an array, and perhaps a map.
+    ///
+    /// ```
+    /// use master::Arguments;
+    ///
+    /// // An array of one element, the integer 5.
+    /// assert_eq!(Arguments::from_encoded(vec![0x91, 0x05], None)?, Arguments::new((5,))?);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Encode`] if the bytes are not one array, or one map.
@@ -89,8 +119,22 @@ impl Arguments {
 
 /// What can stand where a call takes its arguments: [`Arguments`], or anything that encodes as
 /// a sequence.
+///
+/// ```
+/// use master::{Arguments, IntoArguments};
+///
+/// assert_eq!((5, "five").into_arguments()?, Arguments::new((5, "five"))?);
+/// assert!(5.into_arguments().is_err(), "a number is no sequence");
+/// # Ok::<(), master::Error>(())
+/// ```
 pub trait IntoArguments {
     /// Encodes the arguments.
+    ///
+    /// ```
+    /// # use master::{Arguments, IntoArguments};
+    /// assert_eq!(["a", "b"].into_arguments()?, Arguments::new(("a", "b"))?);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Encode`].
@@ -111,13 +155,39 @@ impl<T: Serialize> IntoArguments for T {
 
 /// A result as the MessagePack value that the worker sent, for callers that do not know its
 /// type.
+///
+/// ```
+/// # use master::Encoded;
+/// # let pool = integration_tests::library::pool(1).build()?;
+/// let result: Encoded = pool.apply("echo", ("five",))?;
+/// // A string of four bytes.
+/// assert_eq!(result.0, b"\xa4five");
+/// # Ok::<(), master::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Encoded(pub Vec<u8>);
 
 /// What a result can be taken as: any type that can be deserialized and owns its data, or
 /// [`Encoded`].
+///
+/// ```
+/// use master::{Encoded, Error, FromResult};
+///
+/// let value = [0x05];
+/// assert_eq!(i64::from_result(&value)?, 5);
+/// assert_eq!(Encoded::from_result(&value)?, Encoded(vec![0x05]));
+/// assert!(matches!(String::from_result(&value), Err(Error::Decode(_))));
+/// # Ok::<(), Error>(())
+/// ```
 pub trait FromResult: Sized {
     /// Decodes the one MessagePack value of a result.
+    ///
+    /// ```
+    /// # use master::FromResult;
+    /// // An array of two integers.
+    /// assert_eq!(<(i64, i64)>::from_result(&[0x92, 5, 7])?, (5, 7));
+    /// # Ok::<(), master::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Decode`] if the value is of another type, or malformed.

@@ -22,6 +22,10 @@ use crate::{
 
 /// What to call when there is an outcome: one of the two, once, before any wait for it returns.
 ///
+/// Callbacks of a pool run one after another on a thread of their own. They may do anything: one
+/// that blocks delays only other callbacks, one that panics is logged, and from within one the
+/// pool can be given more work, closed and terminated. Default: none, for either.
+///
 /// ```
 /// use master::Callbacks;
 ///
@@ -53,18 +57,52 @@ impl<T> Default for Callbacks<T> {
 
 impl<T> Callbacks<T> {
     /// No callback yet.
+    ///
+    /// ```
+    /// # let pool = integration_tests::library::pool(1).build()?;
+    /// // Without callbacks it is as `Pool::apply_async`.
+    /// let square = pool.apply_async_with::<i64>("square", (5,), master::Callbacks::new())?;
+    /// assert_eq!(square.get()?, 25);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
 
     /// What to call with the result.
+    ///
+    /// ```
+    /// use std::sync::mpsc::channel;
+    ///
+    /// use master::Callbacks;
+    ///
+    /// # let pool = integration_tests::library::pool(1).build()?;
+    /// let (sender, squares) = channel();
+    /// let callbacks = Callbacks::new().on_result(move |square: i64| drop(sender.send(square)));
+    /// pool.apply_async_with("square", (5,), callbacks)?.wait();
+    /// assert_eq!(squares.try_recv(), Ok(25));
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn on_result(mut self, callback: impl FnOnce(T) + Send + 'static) -> Self {
         self.result = Some(Box::new(callback));
         self
     }
 
-    /// What to call with the error, if there is no result: also when the call is cancelled or
-    /// the pool terminated.
+    /// What to call with the error, if there is no result: also when the call is cancelled, the
+    /// pool terminated, or the result not of the type `T`.
+    ///
+    /// ```
+    /// use std::sync::mpsc::channel;
+    ///
+    /// use master::Callbacks;
+    ///
+    /// # let pool = integration_tests::library::pool(1).build()?;
+    /// let (sender, errors) = channel();
+    /// let callbacks = Callbacks::<()>::new().on_error(move |error| drop(sender.send(error)));
+    /// pool.apply_async_with("fail", ("no", "ValueError"), callbacks)?.wait();
+    /// assert_eq!(errors.try_recv().map(|error| error.to_string()), Ok("ValueError: no".into()));
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn on_error(mut self, callback: impl FnOnce(Error) + Send + 'static) -> Self {
         self.error = Some(Box::new(callback));
         self
@@ -136,26 +174,31 @@ impl Progress {
 }
 
 impl CallbackThread {
-    /// Runs `job` after those before it. Without a thread to run it on, runs it here.
-    pub(crate) fn run(&self, job: Job) {
-        self.progress.add();
+    /// Makes sure that there is a thread, as long as the caller can still be told if not.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] if the operating system refuses one.
+    pub(crate) fn start(&self) -> Result<(), Error> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         if jobs.is_none() {
             let (sender, receiver) = channel();
             let progress = Arc::clone(&self.progress);
             let work = move || work(&receiver, &progress);
-            match std::thread::Builder::new().name("master-callbacks".into()).spawn(work) {
-                Ok(_) => *jobs = Some(sender),
-                Err(error) => log::error!("cannot start a thread for callbacks: {error}"),
-            }
+            let thread = std::thread::Builder::new().name("master-callbacks".into()).spawn(work);
+            thread.map_err(|error| Error::Setup(format!("no thread for callbacks: {error}")))?;
+            *jobs = Some(sender);
         }
-        let unsent = match jobs.as_ref() {
-            Some(sender) => sender.send(job).err().map(|unsent| unsent.0),
-            None => Some(job),
-        };
+        Ok(())
+    }
+
+    /// Runs `job` after those before it, on the thread that [`Self::start`] started.
+    pub(crate) fn run(&self, job: Job) {
+        self.progress.add();
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = jobs.as_ref().map(|sender| sender.send(job));
         drop(jobs);
-        if let Some(job) = unsent {
-            attempt(job);
+        if !matches!(sent, Some(Ok(()))) {
+            log::error!("a callback was lost: its thread is gone");
             self.progress.finish();
         }
     }

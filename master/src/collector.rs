@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     task::Waker,
     time::Duration,
@@ -33,8 +34,8 @@ pub(crate) struct Collected {
     /// Every item has its outcome, and the callback has run.
     complete: bool,
     callback: Option<(Completion, Arc<CallbackThread>)>,
-    /// Asynchronous tasks that wait.
-    wakers: Vec<Waker>,
+    /// The asynchronous task that waits.
+    waker: Option<Waker>,
     /// No more outcomes will come, though some items have none.
     abandoned: bool,
     /// The encoded values of all completed items, in the order in which they came.
@@ -86,7 +87,7 @@ impl Collector {
         // A time that is too far away to be told never comes.
         let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
         let mut state = self.lock();
-        while !(state.complete || in_callback() && state.pending == 0) {
+        while !state.is_over_here() {
             state = match deadline {
                 None => self.complete.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
@@ -102,15 +103,16 @@ impl Collector {
         Some(state)
     }
 
-    /// Has `waker` woken when it is complete. Gives the state if it is so already.
+    /// Has `waker`, and no earlier one, woken when it is complete. Gives the state if it is so
+    /// already, in a callback as in [`Self::wait`].
     pub(crate) fn wait_async(&self, waker: &Waker) -> Option<MutexGuard<'_, Collected>> {
         let mut state = self.lock();
-        if state.complete {
+        if state.is_over_here() {
             return Some(state);
         }
-        if !state.wakers.iter().any(|known| known.will_wake(waker)) {
-            state.wakers.push(waker.clone());
-        }
+        let earlier = state.waker.replace(waker.clone());
+        drop(state);
+        drop(earlier);
         None
     }
 
@@ -119,9 +121,8 @@ impl Collector {
         let Some((completion, thread)) = state.callback.take() else {
             return self.finish(state);
         };
-        drop(state);
         // Callbacks of others may be waiting for outcomes.
-        self.complete.notify_all();
+        self.wake(state);
         let collector = Arc::clone(self);
         let finish = Finish(collector);
         thread.run(Box::new(move || {
@@ -133,10 +134,18 @@ impl Collector {
 
     fn finish(&self, mut state: MutexGuard<'_, Collected>) {
         state.complete = true;
-        let wakers = std::mem::take(&mut state.wakers);
+        self.wake(state);
+    }
+
+    fn wake(&self, mut state: MutexGuard<'_, Collected>) {
+        let waker = state.waker.take();
         drop(state);
         self.complete.notify_all();
-        wakers.into_iter().for_each(Waker::wake);
+        // What wakes a caller is the caller's own, and may run on the supervisor's thread.
+        let woken = catch_unwind(AssertUnwindSafe(|| waker.into_iter().for_each(Waker::wake)));
+        if woken.is_err() {
+            log::error!("the waker of an asynchronous task panicked");
+        }
     }
 }
 
@@ -188,6 +197,11 @@ impl Sink for CollectorSink {
 }
 
 impl Collected {
+    /// Whether this thread need not wait any more: a callback waits for the outcomes alone.
+    fn is_over_here(&self) -> bool {
+        self.complete || in_callback() && self.pending == 0
+    }
+
     /// Whether every item has its outcome, and the callback has run.
     pub(crate) const fn is_complete(&self) -> bool {
         self.complete

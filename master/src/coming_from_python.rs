@@ -48,6 +48,8 @@
 //! | `start()` | [`Process::start`] | Twice is an error. A command that cannot be executed is an error here. |
 //! | `join()`, `join(timeout)` | [`Process::join`], [`Process::join_timeout`] | |
 //! | `is_alive()`, `pid`, `name`, `exitcode` | [`Process::is_alive`], [`Process::pid`], [`Process::name`], [`Process::exit_code`] | |
+//! | `daemon` | [`Process::is_daemon`], [`.daemon(true)`](crate::ProcessBuilder::daemon) | The drop of a handle that is no daemon joins it. All processes end with this program. |
+//! | `run()`, `authkey` | – | The function lives in the worker; each process has a secret of its own. |
 //! | `terminate()`, `kill()` | [`Process::terminate`], [`Process::kill`] | The whole process group is ended. |
 //! | `close()` | [`Process::close`] | An error while it is alive; afterwards everything but the name is an error. |
 //! | `sentinel` | [`Process::sentinel`] | |
@@ -80,6 +82,7 @@
 //! [`Process::join_timeout`]: crate::Process::join_timeout
 //! [`Process::is_alive`]: crate::Process::is_alive
 //! [`Process::pid`]: crate::Process::pid
+//! [`Process::is_daemon`]: crate::Process::is_daemon
 //! [`Process::name`]: crate::Process::name
 //! [`Process::exit_code`]: crate::Process::exit_code
 //! [`Process::terminate`]: crate::Process::terminate

@@ -15,6 +15,11 @@ use std::{
 };
 
 /// The command that is used when none is given.
+///
+/// ```
+/// # use master::command::{CommandLine, DEFAULT_WORKER};
+/// assert_eq!(CommandLine::default().words(), [DEFAULT_WORKER]);
+/// ```
 pub const DEFAULT_WORKER: &str = "worker";
 
 /// What stands before the name of a worker whose executable is looked for by a short name.
@@ -22,13 +27,13 @@ const WORKER_PREFIX: &str = "worker-";
 
 /// A worker command whose executable has been found.
 ///
-/// ```no_run
+/// ```
 /// use master::command::{CommandLine, SearchPath};
 ///
-/// let command = CommandLine::parse("worker-python tasks.py")?
-///     .resolve(&SearchPath::from_environment()?)?;
+/// let search = SearchPath::from_environment()?;
+/// let command = CommandLine::parse("sh worker.sh")?.resolve(&search)?;
 /// assert!(command.program().is_absolute());
-/// assert_eq!(command.arguments(), ["tasks.py"]);
+/// assert_eq!(command.arguments(), ["worker.sh"]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -40,11 +45,26 @@ pub struct WorkerCommand {
 impl WorkerCommand {
     /// The absolute path of the executable. Symbolic links are left as they are, because some
     /// executables look at the name they are started by.
+    ///
+    /// ```
+    /// # use master::command::{CommandLine, SearchPath};
+    /// let command = CommandLine::parse("sh worker.sh")?.resolve(&SearchPath::from_environment()?)?;
+    /// assert!(command.program().is_absolute());
+    /// assert!(command.program().ends_with("sh"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn program(&self) -> &Path {
         &self.program
     }
 
     /// The arguments, without the program itself.
+    ///
+    /// ```
+    /// # use master::command::{CommandLine, SearchPath};
+    /// let command = CommandLine::parse("sh worker.sh")?.resolve(&SearchPath::from_environment()?)?;
+    /// assert_eq!(command.arguments(), ["worker.sh"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn arguments(&self) -> &[String] {
         &self.arguments
     }
@@ -76,6 +96,12 @@ pub struct CommandLine {
 }
 
 /// Why a text is not a worker command.
+///
+/// ```
+/// use master::command::{CommandLine, ParseCommandError};
+///
+/// assert_eq!(CommandLine::parse("sh 'worker"), Err(ParseCommandError::UnbalancedQuote));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseCommandError {
@@ -97,6 +123,13 @@ impl CommandLine {
     /// Splits a text into words as a POSIX shell does: quotes and backslashes count, while
     /// variables, patterns and `~` are not expanded.
     ///
+    /// ```
+    /// # use master::command::CommandLine;
+    /// let line = CommandLine::parse("worker-python 'my tasks.py' $HOME")?;
+    /// assert_eq!(line.words(), ["worker-python", "my tasks.py", "$HOME"]);
+    /// # Ok::<(), master::command::ParseCommandError>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ParseCommandError::Empty`] and [`ParseCommandError::UnbalancedQuote`].
     pub fn parse(text: &str) -> Result<Self, ParseCommandError> {
@@ -105,6 +138,13 @@ impl CommandLine {
     }
 
     /// Takes words that are already apart, the program first.
+    ///
+    /// ```
+    /// # use master::command::CommandLine;
+    /// let line = CommandLine::from_words(["worker-python", "my tasks.py"])?;
+    /// assert_eq!(line.to_string(), "worker-python 'my tasks.py'");
+    /// # Ok::<(), master::command::ParseCommandError>(())
+    /// ```
     ///
     /// # Errors
     /// [`ParseCommandError::Empty`] if there is no word, or the first is empty.
@@ -119,6 +159,13 @@ impl CommandLine {
     }
 
     /// The words, the program first.
+    ///
+    /// ```
+    /// # use master::command::CommandLine;
+    /// let line = CommandLine::parse("sh worker.sh")?;
+    /// assert_eq!(line.words(), ["sh", "worker.sh"]);
+    /// # Ok::<(), master::command::ParseCommandError>(())
+    /// ```
     pub fn words(&self) -> &[String] {
         &self.words
     }
@@ -128,6 +175,16 @@ impl CommandLine {
     /// A first word with a separator in it is a path. Any other is, in this order: an executable
     /// of that name on PATH; an executable `worker-NAME` on PATH; and, for the name `worker`
     /// alone, one that lies beside the running program.
+    ///
+    /// ```
+    /// # use master::command::{CommandLine, SearchPath};
+    /// let search = SearchPath::from_environment()?;
+    /// let command = CommandLine::parse("sh")?.resolve(&search)?;
+    /// assert!(command.program().is_absolute());
+    /// let error = CommandLine::parse("./no-such-worker")?.resolve(&search).unwrap_err();
+    /// assert!(error.to_string().contains("check the path"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`ResolveError`], which names every place that was looked at.
@@ -217,6 +274,15 @@ impl FromStr for WorkerGroup {
 }
 
 /// Where executables are looked for.
+///
+/// ```
+/// # use master::command::{CommandLine, SearchPath};
+/// # use std::path::Path;
+/// let search = SearchPath::new("/usr/bin:/bin".as_ref(), Path::new("/"), None);
+/// let error = CommandLine::parse("no-such-worker")?.resolve(&search).unwrap_err();
+/// assert_eq!(error.candidates()[0], Path::new("/usr/bin/no-such-worker"));
+/// # Ok::<(), master::command::ParseCommandError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchPath {
     /// The directories on PATH, in order, all of them absolute.
@@ -230,6 +296,13 @@ pub struct SearchPath {
 impl SearchPath {
     /// The search path of this process.
     ///
+    /// ```
+    /// # use master::command::{CommandLine, SearchPath};
+    /// let search = SearchPath::from_environment()?;
+    /// assert!(CommandLine::parse("sh")?.resolve(&search).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// If the current directory cannot be told, because it was removed, for example.
     pub fn from_environment() -> std::io::Result<Self> {
@@ -242,6 +315,17 @@ impl SearchPath {
     /// A search path from the value of PATH, the current directory, and the path of the running
     /// program if it is known. As in POSIX an empty entry of PATH is the current directory; an
     /// empty PATH has no entries.
+    ///
+    /// ```
+    /// # use master::command::{CommandLine, SearchPath};
+    /// # use std::path::Path;
+    /// // The empty entry and `.` are the same directory.
+    /// let search = SearchPath::new(":.:/bin".as_ref(), Path::new("/home"), None);
+    /// let error = CommandLine::parse("no-such-worker")?.resolve(&search).unwrap_err();
+    /// assert_eq!(error.candidates()[0], Path::new("/home/no-such-worker"));
+    /// assert_eq!(error.candidates()[1], Path::new("/bin/no-such-worker"));
+    /// # Ok::<(), master::command::ParseCommandError>(())
+    /// ```
     pub fn new(path: &OsStr, current_directory: &Path, running: Option<&Path>) -> Self {
         let mut seen = HashSet::new();
         let directories = match path.is_empty() {
@@ -259,6 +343,15 @@ impl SearchPath {
     /// Every worker that a command could name without a path: the executables on PATH called
     /// `worker` or `worker-*`, in the order of PATH and by name within a directory, then the one
     /// beside the running program.
+    ///
+    /// ```
+    /// # use master::command::SearchPath;
+    /// # use std::path::Path;
+    /// # let worker = integration_tests::library::worker();
+    /// let directory = worker.program().parent().expect("it lies in a directory");
+    /// let found = SearchPath::new(directory.as_ref(), Path::new("/"), None).find_workers();
+    /// assert!(found.iter().any(|found| found.path == worker.program()));
+    /// ```
     pub fn find_workers(&self) -> Vec<FoundWorker> {
         let on_path = self.directories.iter().flat_map(|directory| worker_files(directory));
         let mut names: HashSet<OsString> = HashSet::new();
@@ -295,6 +388,16 @@ impl SearchPath {
 }
 
 /// An executable that is called like a worker. Whether it is one is not known.
+///
+/// ```
+/// # use master::command::SearchPath;
+/// # use std::path::Path;
+/// # let worker = integration_tests::library::worker();
+/// let directory = worker.program().parent().expect("it lies in a directory");
+/// // Nothing stands before a directory that is the only one.
+/// let found = SearchPath::new(directory.as_ref(), Path::new("/"), None).find_workers();
+/// assert!(found.iter().all(|found| !found.shadowed));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundWorker {
     /// Its absolute path.
@@ -304,6 +407,14 @@ pub struct FoundWorker {
 }
 
 /// The executable of a worker command was not found.
+///
+/// ```
+/// # use master::command::{CommandLine, SearchPath};
+/// let command = CommandLine::parse("./no-such-worker")?;
+/// let error = command.resolve(&SearchPath::from_environment()?).unwrap_err();
+/// assert!(error.to_string().starts_with("no executable for the worker command"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolveError {
     name: String,
@@ -315,11 +426,29 @@ pub struct ResolveError {
 
 impl ResolveError {
     /// Every path that was looked at, in order.
+    ///
+    /// ```
+    /// # use master::command::{CommandLine, SearchPath};
+    /// # use std::path::Path;
+    /// let search = SearchPath::new("/bin".as_ref(), Path::new("/"), None);
+    /// let error = CommandLine::parse("nothing")?.resolve(&search).unwrap_err();
+    /// assert_eq!(error.candidates(), [Path::new("/bin/nothing"), Path::new("/bin/worker-nothing")]);
+    /// # Ok::<(), master::command::ParseCommandError>(())
+    /// ```
     pub fn candidates(&self) -> &[PathBuf] {
         &self.candidates
     }
 
     /// The first of them that is a file, but not one that we may execute.
+    ///
+    /// ```
+    /// # use master::command::{CommandLine, SearchPath};
+    /// # use std::path::Path;
+    /// let search = SearchPath::new("/bin".as_ref(), Path::new("/"), None);
+    /// let error = CommandLine::parse("/etc/passwd")?.resolve(&search).unwrap_err();
+    /// assert_eq!(error.not_executable(), Some(Path::new("/etc/passwd")));
+    /// # Ok::<(), master::command::ParseCommandError>(())
+    /// ```
     pub fn not_executable(&self) -> Option<&Path> {
         self.not_executable.as_deref()
     }

@@ -6,7 +6,19 @@ use crate::report::{Seconds, WorkerReport};
 
 /// Why a task has no result, or a pool did not do what it was asked.
 ///
-/// The first group are outcomes of a task; each task has exactly one outcome.
+/// The first group are outcomes of a task; each task has exactly one outcome. The texts are
+/// fragments in lower case, for people; a worker's part of them may have several lines.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use master::{Cancelled, Error};
+///
+/// let cancelled = Error::Cancelled(Cancelled::ByCaller);
+/// assert_eq!(cancelled.to_string(), "cancelled: the caller cancelled it");
+/// let not_ready = Error::NotReady(Duration::from_millis(1500));
+/// assert_eq!(not_ready.to_string(), "not ready within 1.5 s");
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -77,6 +89,15 @@ pub enum Error {
 }
 
 /// Why a task was cancelled.
+///
+/// ```
+/// # use master::{Cancelled, Error};
+/// # let pool = integration_tests::library::pool(1).build()?;
+/// let result = pool.apply_async::<()>("sleep", (60,))?;
+/// pool.terminate();
+/// assert!(matches!(result.get(), Err(Error::Cancelled(Cancelled::Terminated))));
+/// # Ok::<(), master::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cancelled {
@@ -99,6 +120,16 @@ impl fmt::Display for Cancelled {
 }
 
 /// What a function said of its failure.
+///
+/// ```
+/// # use master::Error;
+/// # let pool = integration_tests::library::pool(1).build()?;
+/// let result = pool.apply::<()>("fail", ("no such row", "KeyError"));
+/// let Err(Error::Failed(failure)) = result else { panic!("it always fails") };
+/// assert_eq!(failure.kind, "KeyError");
+/// assert_eq!(failure.to_string(), "KeyError: no such row");
+/// # Ok::<(), master::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Failure {

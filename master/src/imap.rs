@@ -24,10 +24,13 @@ use crate::{
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImapOptions {
-    /// How many inputs are sent to a worker together. Default: 1, as in Python. An error if 0.
+    /// How many inputs are sent to a worker together, once so many have come or the input ends;
+    /// fewer where the buffer has no room for so many. Default: 1, as in Python. An error if 0.
     pub chunk_size: usize,
     /// How many inputs may have been taken whose results were not yet given out; while the
-    /// buffer is full no input is taken. Default: [`Self::DEFAULT_BUFFER_SIZE`]. An error if 0.
+    /// buffer is full no input is taken. Large results make it smaller, so that arguments and
+    /// results that wait hold some 64 MiB. It is `buffersize` in Python 3.14. Default:
+    /// [`Self::DEFAULT_BUFFER_SIZE`]. An error if 0.
     pub buffer_size: usize,
     /// Results come as they are there, not in the order of the inputs. Default: false.
     pub unordered: bool,
@@ -39,6 +42,10 @@ pub struct ImapOptions {
 impl ImapOptions {
     /// The default of [`Self::buffer_size`]: 4096 inputs, enough to hide one slow task among
     /// many short ones.
+    ///
+    /// ```
+    /// assert_eq!(master::ImapOptions::DEFAULT_BUFFER_SIZE, 4096);
+    /// ```
     pub const DEFAULT_BUFFER_SIZE: usize = crate::stream::LOOK_AHEAD_ITEMS as usize;
 
     pub(crate) fn check(self) -> Result<(), Error> {
@@ -61,7 +68,20 @@ impl Default for ImapOptions {
 /// The results of a lazy map: an iterator that waits for each.
 ///
 /// Made by [`crate::Pool::imap`] and its relatives. A failing input gives an `Err` at its place and
-/// does not end the iteration. Dropping it half-way cancels what was not begun.
+/// does not end the iteration; [`Error::Input`] and the end of the pool do. Dropping it half-way
+/// cancels what was not sent to a worker.
+///
+/// ```
+/// use master::Error;
+///
+/// # let pool = integration_tests::library::pool(2).build()?;
+/// let mut squares = pool.imap::<_, i64>("square", [3, i64::MAX, 4])?;
+/// assert!(matches!(squares.next(), Some(Ok(9))));
+/// assert!(matches!(squares.next(), Some(Err(Error::Failed(_)))), "it is too large");
+/// assert!(matches!(squares.next(), Some(Ok(16))));
+/// assert!(squares.next().is_none());
+/// # Ok::<(), master::Error>(())
+/// ```
 #[must_use = "inputs are taken only as far as the results are"]
 pub struct Imap<R> {
     stream: Stream,
@@ -85,6 +105,21 @@ impl<R: FromResult> Iterator for Imap<R> {
 
 impl<R: FromResult> Imap<R> {
     /// The next result, if it comes within `timeout`. `None` at the end.
+    ///
+    /// ```
+    /// use std::{sync::mpsc::channel, time::Duration};
+    ///
+    /// use master::Error;
+    ///
+    /// # let pool = integration_tests::library::pool(1).build()?;
+    /// let (sender, numbers) = channel();
+    /// let mut squares = pool.imap::<i64, i64>("square", numbers)?;
+    /// let timeout = Duration::from_millis(10);
+    /// assert!(matches!(squares.next_timeout(timeout), Some(Err(Error::NotReady(_)))));
+    /// sender.send(5).expect("the pool takes numbers");
+    /// assert!(matches!(squares.next(), Some(Ok(25))));
+    /// # Ok::<(), master::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::NotReady`] as the item if the time is over: nothing is lost, and the next call
@@ -128,12 +163,7 @@ where
     A: Serialize,
     E: fmt::Display,
 {
-    let feed = move || {
-        let fed = catch_unwind(AssertUnwindSafe(|| feed(&mut feeder, inputs, chunk_size, spread)));
-        if let Err(panic) = fed {
-            feeder.fail(Error::Input(format!("the iterator panicked: {}", text_of(&*panic))));
-        }
-    };
+    let feed = move || feed(&mut feeder, inputs, chunk_size, spread);
     let thread = std::thread::Builder::new().name("master-inputs".into()).spawn(feed);
     thread.map_err(|error| Error::Setup(format!("cannot start a thread: {error}")))?;
     Ok(Imap { stream, result: PhantomData })
@@ -146,19 +176,17 @@ fn feed<A: Serialize, E: fmt::Display>(
     spread: Spread,
 ) {
     // While there is no room no input is taken.
-    while feeder.wait_for_room(chunk_size as u64).is_some() {
+    while let Some(room) = feeder.wait_for_room(chunk_size as u64) {
         let mut items = Items::default();
         let mut end = None;
-        while items.ends.len() < chunk_size && end.is_none() {
-            match inputs.next() {
-                None => end = Some(End::Input),
-                Some(Err(error)) => end = Some(End::Failure(Error::Input(error.to_string()))),
-                Some(Ok(input)) => {
-                    if let Err(error) = append(&mut items, &input, spread) {
-                        end = Some(End::NotEncoded(error));
-                    }
-                }
-            }
+        while items.len() < room.min(chunk_size as u64) && feeder.is_wanted() && end.is_none() {
+            // What came before a panic is in order.
+            let taken = catch_unwind(AssertUnwindSafe(|| take(&mut inputs, &mut items, spread)));
+            end = taken.unwrap_or_else(|panic| {
+                items.bytes.truncate(items.ends.last().copied().unwrap_or(0));
+                let text = format!("the iterator panicked: {}", text_of(&*panic));
+                Some(End::Failure(Error::Input(text)))
+            });
         }
         if items.len() > 0 {
             feeder.feed(items, chunk_size as u64);
@@ -167,9 +195,22 @@ fn feed<A: Serialize, E: fmt::Display>(
             None => {}
             // Costs this input alone.
             Some(End::NotEncoded(error)) => feeder.fail(error),
-            Some(End::Failure(error)) => return feeder.fail(error),
+            Some(End::Failure(error)) => return feeder.end_with(&error),
             Some(End::Input) => return,
         }
+    }
+}
+
+/// Takes one input, and appends it.
+fn take<A: Serialize, E: fmt::Display>(
+    inputs: &mut impl Iterator<Item = Result<A, E>>,
+    items: &mut Items,
+    spread: Spread,
+) -> Option<End> {
+    match inputs.next() {
+        None => Some(End::Input),
+        Some(Err(error)) => Some(End::Failure(Error::Input(error.to_string()))),
+        Some(Ok(input)) => append(items, &input, spread).err().map(End::NotEncoded),
     }
 }
 

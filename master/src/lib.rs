@@ -4,10 +4,13 @@
 //! This crate starts workers, watches them, gives them work and replaces them; it never loads or
 //! interprets what they run. The program `master` is this library with a command line.
 //!
-//! ```no_run
+//! ```
 //! use master::{Error, Pool, Process};
 //!
 //! fn main() -> Result<(), Error> {
+//!     # // The worker is looked for on PATH, and then beside the running program.
+//!     # let beside = std::env::current_exe().unwrap().with_file_name("worker");
+//!     # let _ = std::os::unix::fs::symlink(integration_tests::library::worker().program(), beside);
 //!     // Two processes at once: the cube is there before the square, which takes a second.
 //!     let square = Process::default_builder()?.function("square").arguments((10, 1)).start()?;
 //!     let cube = Process::default_builder()?.function("cube").arguments((15,)).start()?;

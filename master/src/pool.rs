@@ -1,6 +1,7 @@
 //! The pool: what `multiprocessing.Pool` is in Python.
 
 mod builder;
+mod lazy;
 
 use std::{
     fmt,
@@ -19,7 +20,6 @@ use crate::{
     collector::{Collected, Collector, CollectorSink},
     driver::{Command, Handle, now},
     error::Error,
-    imap::{self, Imap, ImapOptions, Spread},
     result::{ApplyResult, MapResult, Submitted},
     stream::{self, Feeder, LOOK_AHEAD_ITEMS, Stream, StreamOptions},
 };
@@ -31,12 +31,15 @@ const CHUNKS_A_WORKER: u64 = 4;
 ///
 /// Workers start when the pool is made and stay, so a call pays no start. A worker that dies is
 /// replaced; the one task that it may have been running is [`Error::Lost`], every other goes
-/// on. A pool may be used from many threads at once. Dropping it terminates it.
+/// on. A pool may be used from many threads at once. Dropping it terminates it, and waits until
+/// the workers are gone, which takes 5 seconds and a little at the most.
 ///
-/// ```no_run
+/// ```
 /// use master::Pool;
 ///
-/// let pool = Pool::builder().processes(4).build()?;
+/// # let worker = integration_tests::library::worker();
+/// // Without a worker command, the executable `worker` is looked for.
+/// let pool = Pool::builder().worker(worker).processes(2).build()?;
 /// let squares: Vec<i64> = pool.map("square", 2..=8)?;
 /// assert_eq!(squares, [4, 9, 16, 25, 36, 49, 64]);
 /// pool.close();
@@ -77,11 +80,25 @@ impl fmt::Debug for Pool {
 
 impl Pool {
     /// A pool with the defaults: the worker `worker`, as many processes as CPUs may be used.
+    ///
+    /// ```
+    /// # let worker = integration_tests::library::worker();
+    /// let pool = master::Pool::builder().worker(worker).processes(2).build()?;
+    /// assert_eq!(pool.apply::<i64>("square", (5,))?, 25);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn builder() -> PoolBuilder {
         PoolBuilder::default()
     }
 
     /// How many workers serve at a time.
+    ///
+    /// ```
+    /// # let builder = integration_tests::library::pool(1);
+    /// let pool = builder.processes(3).build()?;
+    /// assert_eq!(pool.processes(), 3);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     #[must_use]
     pub const fn processes(&self) -> u64 {
         self.processes
@@ -89,8 +106,17 @@ impl Pool {
 
     /// Calls a function and waits for its result.
     ///
+    /// ```
+    /// # let pool = integration_tests::library::pool(1).build()?;
+    /// assert_eq!(pool.apply::<i64>("square", (5,))?, 25);
+    /// # Ok::<(), master::Error>(())
+    /// ```
+    ///
+    /// `arguments` are a tuple or another sequence, or [`Arguments`](crate::Arguments) with
+    /// keyword arguments.
+    ///
     /// # Errors
-    /// Why there is no result; see [`Error`].
+    /// Those of [`Self::apply_async`] and of [`ApplyResult::get`].
     pub fn apply<R: FromResult>(
         &self,
         function: &str,
@@ -99,7 +125,16 @@ impl Pool {
         self.apply_async(function, arguments)?.get()
     }
 
-    /// Calls a function, and does not wait for its result.
+    /// Calls a function, and does not wait for its result. What becomes of the call is told by
+    /// [`ApplyResult::get`].
+    ///
+    /// ```
+    /// # let pool = integration_tests::library::pool(2).build()?;
+    /// let square = pool.apply_async::<i64>("square", (5,))?;
+    /// let cube = pool.apply_async::<i64>("cube", (3,))?;
+    /// assert_eq!(square.get()? + cube.get()?, 52);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Encode`] if the arguments cannot be encoded, [`Error::NotRunning`] after
@@ -117,6 +152,19 @@ impl Pool {
     /// As [`Self::apply_async`], with callbacks: one of them is called, once, before any wait for
     /// the result returns.
     ///
+    /// ```
+    /// use std::sync::mpsc::channel;
+    ///
+    /// use master::Callbacks;
+    ///
+    /// # let pool = integration_tests::library::pool(1).build()?;
+    /// let (sender, squares) = channel();
+    /// let callbacks = Callbacks::new().on_result(move |square: i64| drop(sender.send(square)));
+    /// pool.apply_async_with("square", (5,), callbacks)?.wait();
+    /// assert_eq!(squares.try_recv(), Ok(25));
+    /// # Ok::<(), master::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Self::apply_async`]; then no callback is called.
     pub fn apply_async_with<R: FromResult + 'static>(
@@ -126,18 +174,28 @@ impl Pool {
         callbacks: Callbacks<R>,
     ) -> Result<ApplyResult<R>, Error> {
         let items = arguments.into_arguments()?.into_items()?;
+        self.life.callbacks.start()?;
         let collect = |items, thread| callbacks.collector(items, thread, Collected::result);
         let (collector, submitted) = self.submit(function, items, 1, collect)?;
         Ok(ApplyResult::new(collector, submitted))
     }
 
     /// Calls a function with each argument, and waits for all results, which come in the order
-    /// of the arguments. They go to the workers in chunks of a fourth of what each worker will
-    /// get; [`Self::map_chunked`] sets another size.
+    /// of the arguments. Without any it needs no worker. They go to the workers in chunks of a
+    /// fourth of what each worker will get; [`Self::map_chunked`] sets another size.
+    ///
+    /// ```
+    /// # let pool = integration_tests::library::pool(2).build()?;
+    /// assert_eq!(pool.map::<_, i64>("square", [2, 3, 4])?, [4, 9, 16]);
+    /// let error = pool.map::<_, i64>("fail", ["no", "never"]).unwrap_err();
+    /// assert_eq!(error.to_string(), "Error: no");
+    /// # Ok::<(), master::Error>(())
+    /// ```
     ///
     /// # Errors
     /// If any call has no result, the error of the first of them in the order of the arguments,
-    /// once all calls have ended.
+    /// once all calls have ended. [`Error::Encode`] if one of the arguments cannot be encoded;
+    /// then none is sent. Otherwise as [`Self::apply_async`].
     pub fn map<A: Serialize, R: FromResult>(
         &self,
         function: &str,
@@ -147,6 +205,14 @@ impl Pool {
     }
 
     /// As [`Self::map`], with `chunk_size` calls sent to a worker together.
+    ///
+    /// ```
+    /// # let pool = integration_tests::library::pool(2).build()?;
+    /// let squares: Vec<i64> = pool.map_chunked("square", 0..100, 25)?;
+    /// assert_eq!(squares[99], 9801);
+    /// assert!(pool.map_chunked::<_, i64>("square", 0..100, 0).is_err());
+    /// # Ok::<(), master::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if `chunk_size` is 0, otherwise as [`Self::map`].
@@ -162,6 +228,15 @@ impl Pool {
     /// As [`Self::map`], without waiting. No `chunk_size` stands for about four chunks for each
     /// worker.
     ///
+    /// ```
+    /// # let pool = integration_tests::library::pool(2).build()?;
+    /// let squares = pool.map_async::<_, i64>("square", [2, 3], None)?;
+    /// let cubes = pool.map_async::<_, i64>("cube", 0..100, Some(10))?;
+    /// assert_eq!(squares.get()?, [4, 9]);
+    /// assert_eq!(cubes.get()?.len(), 100);
+    /// # Ok::<(), master::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of [`Self::apply_async`], and [`Error::InvalidArgument`] if `chunk_size` is 0.
     pub fn map_async<A: Serialize, R: FromResult>(
@@ -176,7 +251,21 @@ impl Pool {
     }
 
     /// As [`Self::map_async`], with callbacks: one of them is called, once, with all results or
-    /// with the error of the first item that has none.
+    /// with the error of the first item that has none, before any wait for them returns. For no
+    /// arguments it is called too.
+    ///
+    /// ```
+    /// use std::sync::mpsc::channel;
+    ///
+    /// use master::Callbacks;
+    ///
+    /// # let pool = integration_tests::library::pool(2).build()?;
+    /// let (sender, squares) = channel();
+    /// let callbacks = Callbacks::new().on_result(move |all: Vec<i64>| drop(sender.send(all)));
+    /// pool.map_async_with("square", [2, 3], None, callbacks)?.wait();
+    /// assert_eq!(squares.try_recv(), Ok(vec![4, 9]));
+    /// # Ok::<(), master::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Self::map_async`]; then no callback is called.
@@ -189,12 +278,21 @@ impl Pool {
     ) -> Result<MapResult<R>, Error> {
         let chunk_size = check_chunk_size(chunk_size)?;
         let items = single_arguments(arguments)?;
+        self.life.callbacks.start()?;
         let collect = |items, thread| callbacks.collector(items, thread, Collected::results);
         self.submit_map(function, items, chunk_size, collect)
     }
 
     /// As [`Self::map`], with each element, which is a tuple or another sequence, spread over
     /// the arguments of its call.
+    ///
+    /// ```
+    /// # let pool = integration_tests::library::pool(2).build()?;
+    /// // The second argument of `square` is how many seconds it takes.
+    /// let squares: Vec<i64> = pool.starmap("square", [(2, 0.1), (3, 0.0)])?;
+    /// assert_eq!(squares, [4, 9]);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Self::map`].
@@ -207,6 +305,13 @@ impl Pool {
     }
 
     /// As [`Self::starmap`], without waiting.
+    ///
+    /// ```
+    /// # let pool = integration_tests::library::pool(2).build()?;
+    /// let squares = pool.starmap_async::<_, i64>("square", [(2, 0.1), (3, 0.0)], Some(1))?;
+    /// assert_eq!(squares.get()?, [4, 9]);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Self::map_async`].
@@ -223,6 +328,19 @@ impl Pool {
 
     /// As [`Self::starmap_async`], with callbacks as in [`Self::map_async_with`].
     ///
+    /// ```
+    /// use std::sync::mpsc::channel;
+    ///
+    /// use master::Callbacks;
+    ///
+    /// # let pool = integration_tests::library::pool(2).build()?;
+    /// let (sender, squares) = channel();
+    /// let callbacks = Callbacks::new().on_result(move |all: Vec<i64>| drop(sender.send(all)));
+    /// pool.starmap_async_with("square", [(2, 0.0), (3, 0.1)], None, callbacks)?.wait();
+    /// assert_eq!(squares.try_recv(), Ok(vec![4, 9]));
+    /// # Ok::<(), master::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Self::map_async`]; then no callback is called.
     pub fn starmap_async_with<A: Serialize, R: FromResult + 'static>(
@@ -234,80 +352,24 @@ impl Pool {
     ) -> Result<MapResult<R>, Error> {
         let chunk_size = check_chunk_size(chunk_size)?;
         let items = spread_arguments(arguments)?;
+        self.life.callbacks.start()?;
         let collect = |items, thread| callbacks.collector(items, thread, Collected::results);
         self.submit_map(function, items, chunk_size, collect)
     }
 
-    /// A lazy map: results in the order of the inputs, which may be endless or slow. Inputs are
-    /// taken on a thread of their own, and only so far ahead as
-    /// [`ImapOptions::buffer_size`] says.
+    /// No more calls are taken; those that were are finished, also those whose inputs are still
+    /// being read, then the workers leave. Does not wait, and may be called again.
     ///
-    /// ```no_run
-    /// # let pool = master::Pool::builder().build()?;
-    /// for square in pool.imap::<_, i64>("square", 0..)?.take(10) {
-    ///     println!("{}", square?);
-    /// }
+    /// ```
+    /// use master::Error;
+    ///
+    /// # let pool = integration_tests::library::pool(1).build()?;
+    /// let square = pool.apply_async::<i64>("square", (5,))?;
+    /// pool.close();
+    /// assert!(matches!(pool.apply::<i64>("square", (6,)), Err(Error::NotRunning)));
+    /// assert_eq!(square.get()?, 25);
     /// # Ok::<(), master::Error>(())
     /// ```
-    ///
-    /// # Errors
-    /// [`Error::NotRunning`] after [`Self::close`] or [`Self::terminate`], and
-    /// [`Error::PoolFailed`]. What concerns an input comes in its place.
-    pub fn imap<A: Serialize + 'static, R: FromResult>(
-        &self,
-        function: &str,
-        inputs: impl IntoIterator<Item = A, IntoIter: Send + 'static>,
-    ) -> Result<Imap<R>, Error> {
-        self.imap_with(function, inputs, ImapOptions::default())
-    }
-
-    /// As [`Self::imap`], with results as they come.
-    ///
-    /// # Errors
-    /// As [`Self::imap`].
-    pub fn imap_unordered<A: Serialize + 'static, R: FromResult>(
-        &self,
-        function: &str,
-        inputs: impl IntoIterator<Item = A, IntoIter: Send + 'static>,
-    ) -> Result<Imap<R>, Error> {
-        let options = ImapOptions { unordered: true, ..ImapOptions::default() };
-        self.imap_with(function, inputs, options)
-    }
-
-    /// As [`Self::imap`], with options.
-    ///
-    /// # Errors
-    /// As [`Self::imap`], and [`Error::InvalidArgument`] for a size of 0.
-    pub fn imap_with<A: Serialize + 'static, R: FromResult>(
-        &self,
-        function: &str,
-        inputs: impl IntoIterator<Item = A, IntoIter: Send + 'static>,
-        options: ImapOptions,
-    ) -> Result<Imap<R>, Error> {
-        let inputs = inputs.into_iter().map(Ok::<A, std::convert::Infallible>);
-        self.try_imap_with(function, inputs, options)
-    }
-
-    /// As [`Self::imap_with`], over an iterator that may fail. The results of the inputs before
-    /// the failure come first, then the failure as [`Error::Input`], then the end.
-    ///
-    /// # Errors
-    /// As [`Self::imap_with`].
-    pub fn try_imap_with<A: Serialize, E: fmt::Display, R: FromResult>(
-        &self,
-        function: &str,
-        inputs: impl IntoIterator<Item = Result<A, E>, IntoIter: Send + 'static>,
-        options: ImapOptions,
-    ) -> Result<Imap<R>, Error> {
-        options.check()?;
-        let ImapOptions { chunk_size, buffer_size, unordered, spread } = options;
-        let spread = if spread { Spread::Arguments } else { Spread::Single };
-        let ends = self.open_stream(function, !unordered, chunk_size as u64, buffer_size as u64)?;
-        imap::imap(ends, inputs.into_iter(), chunk_size.min(buffer_size), spread)
-    }
-
-    /// No more calls are taken; those that were are finished, also those whose inputs are still
-    /// being read, then the workers leave.
     pub fn close(&self) {
         let mut now = self.life.now();
         if now.state == State::Running {
@@ -318,24 +380,70 @@ impl Pool {
         }
     }
 
-    /// No more calls are taken, and those that were are cancelled; the workers are stopped.
+    /// No more calls are taken, and those that were end as [`Error::Cancelled`]; the workers are
+    /// stopped by SIGTERM, and killed if they are there 5 seconds later. Does not wait, and may be
+    /// called again.
+    ///
+    /// ```
+    /// use master::{Cancelled, Error};
+    ///
+    /// # let pool = integration_tests::library::pool(1).build()?;
+    /// let endless = pool.apply_async::<()>("sleep", (3600,))?;
+    /// pool.terminate();
+    /// assert!(matches!(endless.get(), Err(Error::Cancelled(Cancelled::Terminated))));
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn terminate(&self) {
         self.end(State::Terminated, Command::Terminate);
     }
 
     /// Begins nothing more: calls that wait are cancelled, those that were sent to a worker are
     /// finished, then the workers leave.
+    ///
+    /// ```
+    /// use master::{Cancelled, Error};
+    ///
+    /// # let pool = integration_tests::library::pool(1).build()?;
+    /// let naps = pool.map_async::<_, ()>("sleep", vec![0.1; 100], Some(1))?;
+    /// pool.interrupt();
+    /// let last = naps.outcomes().pop();
+    /// assert!(matches!(last, Some(Err(Error::Cancelled(Cancelled::Interrupted)))));
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn interrupt(&self) {
         self.end(State::Closed, Command::Interrupt);
     }
 
     /// As [`Self::terminate`], without any grace for the workers.
+    ///
+    /// ```
+    /// # let pool = integration_tests::library::pool(1).build()?;
+    /// let endless = pool.apply_async::<()>("sleep", (3600,))?;
+    /// pool.kill();
+    /// pool.join()?;
+    /// assert_eq!(endless.successful()?, false);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn kill(&self) {
         self.life.now().state = State::Terminated;
         self.life.handle.send(Command::Kill);
     }
 
-    /// Waits until every worker is gone, after [`Self::close`] or [`Self::terminate`].
+    /// Waits until every worker is gone and every callback has run, after [`Self::close`] or
+    /// [`Self::terminate`]. Within a callback it does not wait for callbacks. May be called again.
+    ///
+    /// ```
+    /// # let pool = integration_tests::library::pool(1).build()?;
+    /// assert!(pool.join().is_err(), "it is neither closed nor terminated");
+    /// let square = pool.apply_async::<i64>("square", (5,))?;
+    /// pool.close();
+    /// pool.join()?;
+    /// assert!(square.ready());
+    /// # Ok::<(), master::Error>(())
+    /// ```
+    ///
+    /// A lazy map whose results nobody takes holds it up: its inputs are finished first. Read or
+    /// drop it before.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if the pool is still running.
@@ -348,6 +456,18 @@ impl Pool {
 
     /// As [`Self::join`], for so long at most; tells whether every worker is gone and every
     /// callback has run.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let pool = integration_tests::library::pool(1).build()?;
+    /// let _endless = pool.apply_async::<()>("sleep", (3600,))?;
+    /// pool.close();
+    /// assert_eq!(pool.join_timeout(Duration::from_millis(10))?, false);
+    /// pool.terminate();
+    /// assert_eq!(pool.join_timeout(Duration::from_secs(60))?, true);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Self::join`].

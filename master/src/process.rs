@@ -18,10 +18,11 @@ use crate::{arguments::FromResult, command::WorkerCommand, driver::Command, erro
 
 /// One function, run once, in a process of its own.
 ///
-/// ```no_run
+/// ```
 /// use master::Process;
 ///
-/// let mut process = Process::default_builder()?.function("square").arguments((10, 1)).build()?;
+/// # let worker = integration_tests::library::worker();
+/// let mut process = Process::builder(worker).function("square").arguments((10,)).build()?;
 /// process.start()?;
 /// process.join()?;
 /// assert_eq!(process.exit_code()?, Some(0));
@@ -101,6 +102,16 @@ impl Process {
 
     /// A process of the worker `worker`, as [`crate::command::CommandLine::resolve`] finds it.
     ///
+    /// ```
+    /// # use master::Process;
+    /// # // The worker is looked for on PATH, and then beside the running program.
+    /// # let beside = std::env::current_exe()?.with_file_name("worker");
+    /// # let _ = std::os::unix::fs::symlink(integration_tests::library::worker().program(), beside);
+    /// let process = Process::default_builder()?.function("square").arguments((5,)).start()?;
+    /// assert_eq!(process.result::<i64>()?, 25);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::InvalidArgument`] if it is not found, [`Error::Setup`] if it cannot be looked for.
     pub fn default_builder() -> Result<ProcessBuilder, Error> {
@@ -109,6 +120,16 @@ impl Process {
 
     /// Starts the process, and waits until it is there; what its worker and its function come to
     /// shows later, in [`Self::result`].
+    ///
+    /// ```
+    /// # use master::{Error, Process};
+    /// # let worker = integration_tests::library::worker();
+    /// let mut process = Process::builder(worker).function("square").arguments((5,)).build()?;
+    /// process.start()?;
+    /// assert_eq!(process.result::<i64>()?, 25);
+    /// assert!(matches!(process.start(), Err(Error::WrongState(_))), "a process runs once");
+    /// # Ok::<(), master::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::ProcessFailed`] with the report if the operating system cannot execute the worker
@@ -127,18 +148,44 @@ impl Process {
 
     /// Its name. Default: `Process-1`, `Process-2` and so on, counted over all processes that
     /// this program builds.
+    ///
+    /// ```
+    /// # use master::Process;
+    /// # let worker = integration_tests::library::worker();
+    /// let process = Process::builder(worker).function("pid").name("first").build()?;
+    /// assert_eq!(process.name(), "first");
+    /// # Ok::<(), master::Error>(())
+    /// ```
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Whether it is a daemon; see [`ProcessBuilder::daemon`].
+    ///
+    /// ```
+    /// # use master::Process;
+    /// # let worker = integration_tests::library::worker();
+    /// let process = Process::builder(worker).function("pid").daemon(true).build()?;
+    /// assert!(process.is_daemon());
+    /// # Ok::<(), master::Error>(())
+    /// ```
     #[must_use]
     pub const fn is_daemon(&self) -> bool {
         self.daemon
     }
 
     /// Its process id; `None` before it is started. After its end another process may have it.
+    ///
+    /// ```
+    /// # use master::Process;
+    /// # let worker = integration_tests::library::worker();
+    /// let mut process = Process::builder(worker).function("pid").build()?;
+    /// assert_eq!(process.pid()?, None);
+    /// process.start()?;
+    /// assert_eq!(process.pid()?, Some(process.result::<u32>()?));
+    /// # Ok::<(), master::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Closed`].
@@ -148,6 +195,17 @@ impl Process {
     }
 
     /// Whether it was started and has not ended yet.
+    ///
+    /// ```
+    /// # use master::Process;
+    /// # let worker = integration_tests::library::worker();
+    /// let process = Process::builder(worker).function("sleep").arguments((60,)).start()?;
+    /// assert!(process.is_alive()?);
+    /// process.kill()?;
+    /// process.join()?;
+    /// assert!(!process.is_alive()?);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Closed`].
@@ -159,6 +217,17 @@ impl Process {
     /// How it has ended: its exit status, or minus the number of the signal that ended it. A
     /// function that failed gives 1. `None` before it is started and while it is alive.
     ///
+    /// ```
+    /// # use master::Process;
+    /// # let worker = integration_tests::library::worker();
+    /// let mut process = Process::builder(worker).function("square").arguments((5,)).build()?;
+    /// assert_eq!(process.exit_code()?, None);
+    /// process.start()?;
+    /// process.join()?;
+    /// assert_eq!(process.exit_code()?, Some(0));
+    /// # Ok::<(), master::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Closed`].
     pub fn exit_code(&self) -> Result<Option<i32>, Error> {
@@ -168,6 +237,17 @@ impl Process {
 
     /// Waits until it has ended, in whatever way. May be called again, and from several threads.
     ///
+    /// ```
+    /// # use master::Process;
+    /// # let worker = integration_tests::library::worker();
+    /// let process = Process::builder(worker).function("square").arguments((5,)).start()?;
+    /// process.join()?;
+    /// assert!(!process.is_alive()?);
+    /// // The result is still there.
+    /// assert_eq!(process.result::<i64>()?, 25);
+    /// # Ok::<(), master::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::WrongState`] before it is started, [`Error::Closed`].
     pub fn join(&self) -> Result<(), Error> {
@@ -176,6 +256,17 @@ impl Process {
     }
 
     /// Waits until it has ended, for so long at most, and tells whether it has.
+    ///
+    /// ```
+    /// # use master::Process;
+    /// # let worker = integration_tests::library::worker();
+    /// # use std::time::Duration;
+    /// let process = Process::builder(worker).function("sleep").arguments((60,)).start()?;
+    /// assert!(!process.join_timeout(Duration::from_millis(10))?);
+    /// process.kill()?;
+    /// assert!(process.join_timeout(Duration::from_secs(60))?);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::WrongState`] before it is started, [`Error::Closed`].
@@ -222,6 +313,17 @@ impl Process {
     /// Ends it: SIGTERM to its process group, and SIGKILL if it is there 5 seconds later. Does
     /// not wait for its end. Does nothing if it has ended already.
     ///
+    /// ```
+    /// # use master::{Cancelled, Error, Process};
+    /// # let worker = integration_tests::library::worker();
+    /// let process = Process::builder(worker).function("sleep").arguments((60,)).start()?;
+    /// process.terminate()?;
+    /// process.join()?;
+    /// assert_eq!(process.exit_code()?, Some(-15));
+    /// assert!(matches!(process.result::<()>(), Err(Error::Cancelled(Cancelled::Terminated))));
+    /// # Ok::<(), master::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::WrongState`] before it is started, [`Error::Closed`].
     pub fn terminate(&self) -> Result<(), Error> {
@@ -231,6 +333,16 @@ impl Process {
 
     /// Ends it with SIGKILL to its process group. Does not wait for its end. Does nothing if it
     /// has ended already.
+    ///
+    /// ```
+    /// # use master::Process;
+    /// # let worker = integration_tests::library::worker();
+    /// let process = Process::builder(worker).function("sleep").arguments((60,)).start()?;
+    /// process.kill()?;
+    /// process.join()?;
+    /// assert_eq!(process.exit_code()?, Some(-9));
+    /// # Ok::<(), master::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::WrongState`] before it is started, [`Error::Closed`].

@@ -3,6 +3,14 @@
 use std::{fmt, os::unix::process::ExitStatusExt, process::ExitStatus, time::Duration};
 
 /// How the process of a worker ended.
+///
+/// ```
+/// use master::Exit;
+///
+/// assert_eq!(Exit::Signal(9).code(), -9);
+/// assert_eq!(Exit::Signal(9).to_string(), "was ended by SIGKILL (signal 9)");
+/// assert_eq!(Exit::Code(3).to_string(), "exited with status 3");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// It exited with this status.
@@ -20,6 +28,13 @@ impl Exit {
     }
 
     /// As Python's `multiprocessing` counts: the status, or minus the number of the signal.
+    ///
+    /// ```
+    /// # use master::Exit;
+    /// assert_eq!(Exit::Code(3).code(), 3);
+    /// assert_eq!(Exit::Signal(15).code(), -15);
+    /// ```
+    #[must_use]
     pub const fn code(self) -> i32 {
         match self {
             Self::Code(code) => code,
@@ -41,6 +56,12 @@ impl fmt::Display for Exit {
 }
 
 /// How far a worker had come.
+///
+/// ```
+/// use master::Stage;
+///
+/// assert_eq!(Stage::Hello.to_string(), "before its hello");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
@@ -67,6 +88,18 @@ impl fmt::Display for Stage {
 
 /// The evidence about one worker: who it was, how far it came, how it ended and what it last
 /// said. Every error that a worker causes carries one.
+///
+/// ```
+/// # use master::{Encoded, Error, Exit, Stage};
+/// # let pool = integration_tests::library::pool(1).build()?;
+/// // The command ends its parent, the worker.
+/// let result = pool.apply::<Encoded>("exec", ("sh", ["-c", "kill -9 $PPID"]));
+/// let Err(Error::Lost(report)) = result else { panic!("the worker lives on") };
+/// assert_eq!(report.stage, Stage::Service);
+/// assert_eq!(report.exit, Some(Exit::Signal(9)));
+/// assert!(report.to_string().contains("was ended by SIGKILL (signal 9) while it ran `exec`"));
+/// # Ok::<(), master::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct WorkerReport {

@@ -75,25 +75,57 @@ impl fmt::Debug for Pending {
 }
 
 macro_rules! waiting {
-    ($outcomes:literal) => {
+    ($outcomes:literal, $square:literal, $endless:literal) => {
         #[doc = concat!("Waits for ", $outcomes, ", and for the callback if there is one.")]
+        ///
+        /// ```
+        /// # let pool = integration_tests::library::pool(1).build()?;
+        #[doc = concat!("let pending = ", $square, ";")]
+        /// pending.wait();
+        /// assert!(pending.ready());
+        /// # Ok::<(), master::Error>(())
+        /// ```
         pub fn wait(&self) {
             drop(self.pending.collector.wait(None));
         }
 
         #[doc = concat!("As [`Self::wait`], for so long at most; tells whether there is ", $outcomes, ".")]
+        ///
+        /// ```
+        /// use std::time::Duration;
+        ///
+        /// # let pool = integration_tests::library::pool(1).build()?;
+        #[doc = concat!("let pending = ", $endless, ";")]
+        /// assert!(!pending.wait_timeout(Duration::from_millis(10)));
+        /// # Ok::<(), master::Error>(())
+        /// ```
         #[must_use]
         pub fn wait_timeout(&self, timeout: Duration) -> bool {
             self.pending.collector.wait(Some(timeout)).is_some()
         }
 
         #[doc = concat!("Whether there is ", $outcomes, ", and the callback has run.")]
+        ///
+        /// ```
+        /// # let pool = integration_tests::library::pool(1).build()?;
+        #[doc = concat!("let pending = ", $endless, ";")]
+        /// assert!(!pending.ready());
+        /// # Ok::<(), master::Error>(())
+        /// ```
         #[must_use]
         pub fn ready(&self) -> bool {
             self.pending.collector.lock().is_complete()
         }
 
-        /// Whether there is no error.
+        /// Whether there is no error. Whether results are of the type `R` is not looked at.
+        ///
+        /// ```
+        /// # let pool = integration_tests::library::pool(1).build()?;
+        #[doc = concat!("let pending = ", $square, ";")]
+        /// pending.wait();
+        /// assert_eq!(pending.successful()?, true);
+        /// # Ok::<(), master::Error>(())
+        /// ```
         ///
         /// # Errors
         /// [`Error::NotReady`] while it is not [`Self::ready`].
@@ -103,6 +135,17 @@ macro_rules! waiting {
 
         /// Cancels what has no outcome yet: what waits is not begun, and the worker of what is
         /// running is replaced. It ends as [`Error::Cancelled`]. What has its outcome keeps it.
+        /// Does not wait, and may be called again.
+        ///
+        /// ```
+        /// use master::{Cancelled, Error};
+        ///
+        /// # let pool = integration_tests::library::pool(1).build()?;
+        #[doc = concat!("let pending = ", $endless, ";")]
+        /// pending.cancel();
+        /// assert!(matches!(pending.get(), Err(Error::Cancelled(Cancelled::ByCaller))));
+        /// # Ok::<(), master::Error>(())
+        /// ```
         pub fn cancel(&self) {
             self.pending.cancel();
         }
@@ -114,12 +157,34 @@ macro_rules! waiting {
 /// Made by [`crate::Pool::map_async`] and its relatives. It is also a future, for any executor.
 /// Dropping it does not cancel anything.
 ///
-/// ```no_run
+/// ```
 /// use master::{Error, Pool};
 ///
 /// async fn squares(pool: &Pool) -> Result<Vec<i64>, Error> {
-///     pool.map_async("square", 0..10, None)?.await
+///     pool.map_async("square", [2, 3, 4], None)?.await
 /// }
+/// # use std::{pin::pin, sync::Arc, task::{Context, Poll, Wake}, thread};
+/// # struct Unpark(thread::Thread);
+/// # impl Wake for Unpark {
+/// #     fn wake(self: Arc<Self>) {
+/// #         self.0.unpark();
+/// #     }
+/// # }
+/// # fn block_on<T>(future: impl Future<Output = T>) -> T {
+/// #     let waker = Arc::new(Unpark(thread::current())).into();
+/// #     let mut future = pin!(future);
+/// #     loop {
+/// #         match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+/// #             Poll::Ready(output) => return output,
+/// #             Poll::Pending => thread::park(),
+/// #         }
+/// #     }
+/// # }
+/// # let pool = integration_tests::library::pool(2).build()?;
+///
+/// // `block_on` is that of any executor.
+/// assert_eq!(block_on(squares(&pool))?, [4, 9, 16]);
+/// # Ok::<(), Error>(())
 /// ```
 #[must_use = "the results are lost when they are not asked for"]
 pub struct MapResult<R> {
@@ -141,14 +206,34 @@ impl<R: FromResult> MapResult<R> {
     /// Waits for all items, and gives their results in the order of the items. May be called
     /// again.
     ///
+    /// ```
+    /// # let pool = integration_tests::library::pool(2).build()?;
+    /// assert_eq!(pool.map_async::<_, i64>("square", [2, 3], None)?.get()?, [4, 9]);
+    /// let failing = pool.map_async::<_, i64>("fail", ["no", "never"], None)?;
+    /// assert_eq!(failing.get().unwrap_err().to_string(), "Error: no");
+    /// # Ok::<(), master::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// If any item failed, the error of the first of them in the order of the items; all others
-    /// have been waited for. [`Self::outcomes`] gives all errors.
+    /// have been waited for. It is one of those of [`ApplyResult::get`]. [`Self::outcomes`] gives
+    /// all errors.
     pub fn get(&self) -> Result<Vec<R>, Error> {
         self.pending.take(None, Collected::results)
     }
 
     /// As [`Self::get`], but waits for no longer than `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use master::Error;
+    ///
+    /// # let pool = integration_tests::library::pool(1).build()?;
+    /// let endless = pool.map_async::<_, ()>("sleep", [3600], None)?;
+    /// assert!(matches!(endless.get_timeout(Duration::from_millis(10)), Err(Error::NotReady(_))));
+    /// # Ok::<(), master::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::NotReady`] if the time is over; what was asked for goes on and can be asked for
@@ -158,6 +243,16 @@ impl<R: FromResult> MapResult<R> {
     }
 
     /// Waits for all items, and gives the outcome of each, in the order of the items.
+    ///
+    /// ```
+    /// use master::Error;
+    ///
+    /// # let pool = integration_tests::library::pool(2).build()?;
+    /// let squares = pool.map_async::<_, i64>("square", [3, i64::MAX, 4], None)?;
+    /// let outcomes = squares.outcomes();
+    /// assert!(matches!(outcomes[..], [Ok(9), Err(Error::Failed(_)), Ok(16)]), "one is too large");
+    /// # Ok::<(), master::Error>(())
+    /// ```
     #[must_use]
     pub fn outcomes(&self) -> Vec<Result<R, Error>> {
         match self.pending.collector.wait(None) {
@@ -166,7 +261,11 @@ impl<R: FromResult> MapResult<R> {
         }
     }
 
-    waiting!("an outcome of each item");
+    waiting!(
+        "an outcome of each item",
+        "pool.map_async::<_, i64>(\"square\", [2, 3], None)?",
+        "pool.map_async::<_, ()>(\"sleep\", [3600], None)?"
+    );
 }
 
 impl<R: FromResult> Future for MapResult<R> {
@@ -181,6 +280,14 @@ impl<R: FromResult> Future for MapResult<R> {
 ///
 /// Made by [`crate::Pool::apply_async`] and its relatives. It is also a future, for any executor.
 /// Dropping it does not cancel anything.
+///
+/// ```
+/// # let pool = integration_tests::library::pool(1).build()?;
+/// let square = pool.apply_async::<i64>("square", (5,))?;
+/// // Other work has its time here.
+/// assert_eq!(square.get()?, 25);
+/// # Ok::<(), master::Error>(())
+/// ```
 #[must_use = "the result is lost when it is not asked for"]
 pub struct ApplyResult<R> {
     pending: Pending,
@@ -200,13 +307,38 @@ impl<R: FromResult> ApplyResult<R> {
 
     /// Waits for the result. May be called again.
     ///
+    /// ```
+    /// use master::Error;
+    ///
+    /// # let pool = integration_tests::library::pool(1).build()?;
+    /// assert_eq!(pool.apply_async::<i64>("square", (5,))?.get()?, 25);
+    /// match pool.apply_async::<i64>("fail", ("no", "ValueError"))?.get() {
+    ///     Err(Error::Failed(failure)) => assert_eq!(failure.kind, "ValueError"),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok::<(), master::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// Why there is no result.
+    /// Why there is no result: [`Error::Failed`], [`Error::Lost`], [`Error::TimedOut`],
+    /// [`Error::Cancelled`], [`Error::UnknownFunction`], [`Error::PoolFailed`], and
+    /// [`Error::Decode`] if the result is not of the type `R`.
     pub fn get(&self) -> Result<R, Error> {
         self.pending.take(None, Collected::result)
     }
 
     /// As [`Self::get`], but waits for no longer than `timeout`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use master::Error;
+    ///
+    /// # let pool = integration_tests::library::pool(1).build()?;
+    /// let endless = pool.apply_async::<()>("sleep", (3600,))?;
+    /// assert!(matches!(endless.get_timeout(Duration::from_millis(10)), Err(Error::NotReady(_))));
+    /// # Ok::<(), master::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::NotReady`] if the time is over; the call goes on and can be asked for again.
@@ -215,7 +347,11 @@ impl<R: FromResult> ApplyResult<R> {
         self.pending.take(Some(timeout), Collected::result)
     }
 
-    waiting!("an outcome");
+    waiting!(
+        "an outcome",
+        "pool.apply_async::<i64>(\"square\", (5,))?",
+        "pool.apply_async::<()>(\"sleep\", (3600,))?"
+    );
 }
 
 impl<R: FromResult> Future for ApplyResult<R> {

@@ -209,6 +209,11 @@ impl Feeder {
         }
     }
 
+    /// Whether more inputs are wanted.
+    pub(crate) fn is_wanted(&self) -> bool {
+        !self.shared.lock().input_ended
+    }
+
     /// Submits items, to be sent `chunk_size` together. False if no more are wanted.
     pub(crate) fn feed(&mut self, items: Items, chunk_size: u64) -> bool {
         let count = items.len();
@@ -247,6 +252,11 @@ impl Feeder {
             drop(state);
             self.shared.put(input, 0, Err(error));
         }
+    }
+
+    /// Ends the input with an error, which comes behind all other outcomes.
+    pub(crate) fn end_with(&mut self, error: &Error) {
+        self.shared.end_input(Some(error));
     }
 }
 

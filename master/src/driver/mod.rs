@@ -15,7 +15,7 @@ mod supervisor;
 use std::{
     os::fd::OwnedFd,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
-    thread::JoinHandle,
+    thread::{JoinHandle, ThreadId},
     time::{Duration, Instant},
 };
 
@@ -101,6 +101,7 @@ pub(crate) struct Status {
 pub(crate) struct Handle {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    supervisor: ThreadId,
 }
 
 struct Shared {
@@ -160,11 +161,21 @@ impl Shared {
         }
     }
 
-    /// The supervisor is gone: what it did not take is dropped, and whoever waits is told.
+    /// The supervisor is gone: what it did not take is refused, and whoever waits is told.
     fn end(&self) {
         self.announce_over(&Error::NotRunning);
-        drop(self.commands().take());
+        // Nothing is locked while those are told whose submission it is.
+        let left = self.commands().take();
+        left.into_iter().flatten().for_each(|command| self.refuse(command));
         self.update(|status| status.ended = true);
+    }
+
+    /// A submission that comes too late ends as the pool did.
+    fn refuse(&self, command: Command) {
+        if let Command::Submit { submission, .. } = command {
+            let error = self.observed().over.clone().unwrap_or(Error::NotRunning);
+            submission.sink.ended(0..submission.items.len(), &error);
+        }
     }
 }
 
@@ -177,14 +188,18 @@ impl Handle {
             .name("master-supervisor".into())
             .spawn(move || supervisor.run())
             .map_err(setup)?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        let supervisor = thread.thread().id();
+        Ok(Self { shared, thread: Mutex::new(Some(thread)), supervisor })
     }
 
-    /// Asks the supervisor for something. Once it has ended, a submission is dropped, which
+    /// Asks the supervisor for something. Once it has ended, a submission is refused, which
     /// tells those who wait for it.
     pub(crate) fn send(&self, command: Command) {
         let mut open = self.shared.commands();
-        let Some(commands) = open.as_mut() else { return };
+        let Some(commands) = open.as_mut() else {
+            drop(open);
+            return self.shared.refuse(command);
+        };
         let was_empty = commands.is_empty();
         commands.push(command);
         drop(open);
@@ -239,6 +254,11 @@ impl Handle {
 
     /// Waits for the end of the supervisor, and takes its thread back.
     pub(crate) fn join(&self) {
+        // An executor that is woken there may drop the last owner of a pool, which cannot wait
+        // for its own thread.
+        if std::thread::current().id() == self.supervisor {
+            return;
+        }
         self.wait(None, |status| status.ended);
         // Held meanwhile, so that another who joins waits for the same end.
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);

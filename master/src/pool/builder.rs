@@ -19,6 +19,13 @@ use crate::{
 
 /// How many workers a pool may have: 4096. It is more than a machine has any use for, and bounds
 /// what a mistyped number costs.
+///
+/// ```
+/// use master::{Error, MAX_PROCESSES, Pool};
+///
+/// let too_many = Pool::builder().processes(MAX_PROCESSES + 1);
+/// assert!(matches!(too_many.build(), Err(Error::InvalidArgument(_))));
+/// ```
 pub const MAX_PROCESSES: usize = 4096;
 
 /// The longest time limit that counts; a longer one never passes either. It is near enough that
@@ -30,6 +37,27 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 pub(crate) const INITIALIZER_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How a pool is to be; made by [`Pool::builder`].
+///
+/// Nothing is an error before [`Self::build`], which checks everything before it starts anything.
+///
+/// ```
+/// use std::num::NonZeroUsize;
+///
+/// use master::{
+///     Error, Pool,
+///     command::{CommandLine, SearchPath},
+/// };
+///
+/// let shell = CommandLine::parse("sh")?.resolve(&SearchPath::from_environment()?)?;
+/// let refused = |pool: master::PoolBuilder| matches!(pool.build(), Err(Error::InvalidArgument(_)));
+/// assert!(refused(Pool::builder().processes(0)));
+/// assert!(refused(Pool::builder().worker(shell.clone()).max_tasks_per_child(0)));
+/// // Two of one kind and at least one of another are three.
+/// let two = NonZeroUsize::MIN.saturating_add(1);
+/// let unlike = Pool::builder().workers(two, shell.clone()).worker(shell);
+/// assert!(refused(unlike.processes(2)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct PoolBuilder {
@@ -45,7 +73,17 @@ pub struct PoolBuilder {
 }
 
 impl PoolBuilder {
-    /// How many workers serve at a time. Default: the number of CPUs that this process may use.
+    /// How many workers serve at a time, from 1 to [`MAX_PROCESSES`]. Default: the number of CPUs
+    /// that this process may use, and at least what [`Self::worker`] and [`Self::workers`] need.
+    ///
+    /// ```
+    /// use master::Pool;
+    ///
+    /// # let worker = integration_tests::library::worker();
+    /// let pool = Pool::builder().worker(worker).processes(3).build()?;
+    /// assert_eq!(pool.processes(), 3);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub const fn processes(mut self, processes: usize) -> Self {
         self.processes = Some(processes);
         self
@@ -54,24 +92,75 @@ impl PoolBuilder {
     /// What to start as a worker. Default: `worker`, as [`CommandLine::resolve`] finds it.
     ///
     /// Called again it adds workers of another kind; a task goes to one that has its function.
+    /// The kinds without a count share what those with one leave of the processes, at least one
+    /// each. Nothing is sent before each kind has been ready once.
+    ///
+    /// ```
+    /// use master::Pool;
+    ///
+    /// # let one = integration_tests::library::worker();
+    /// # let other = integration_tests::library::worker();
+    /// let pool = Pool::builder().worker(one).worker(other).processes(3).build()?;
+    /// assert_eq!(pool.apply::<i64>("square", (5,))?, 25);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn worker(mut self, command: WorkerCommand) -> Self {
         self.workers.push((command, None));
         self
     }
 
-    /// As [`Self::worker`], and how many of the kind there are to be.
+    /// As [`Self::worker`], and how many of the kind there are to be. If every kind has a count
+    /// [`Self::processes`] need not be said, and otherwise has to be their sum.
+    ///
+    /// ```
+    /// use std::num::NonZeroUsize;
+    ///
+    /// use master::Pool;
+    ///
+    /// # let worker = integration_tests::library::worker();
+    /// let two = NonZeroUsize::new(2).expect("2 is not 0");
+    /// assert_eq!(Pool::builder().workers(two, worker).build()?.processes(), 2);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn workers(mut self, count: NonZeroUsize, command: WorkerCommand) -> Self {
         self.workers.push((command, Some(count)));
         self
     }
 
-    /// A function to run in each worker before anything else. If it fails the pool fails.
+    /// A function to run in each worker before anything else, also in each that takes the seat
+    /// of another. If it fails before any worker of the kind was ready, the pool fails, and
+    /// [`Error::PoolFailed`] has its message; later it is a start that failed, which is tried again
+    /// a few times. Default: none.
+    ///
+    /// ```
+    /// use master::{Arguments, Error, Pool};
+    ///
+    /// # let worker = integration_tests::library::worker();
+    /// let pool = Pool::builder().worker(worker).processes(1);
+    /// let pool = pool.initializer("fail", Arguments::new(("no model",))?).build()?;
+    /// match pool.apply::<i64>("square", (5,)) {
+    ///     Err(Error::PoolFailed(report)) => assert!(report.to_string().contains("no model")),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn initializer(mut self, function: &str, arguments: crate::Arguments) -> Self {
         self.initializer = Some((function.to_owned(), arguments));
         self
     }
 
-    /// How many tasks a worker runs before another takes its seat. Default: no limit.
+    /// How many tasks a worker runs before another takes its seat, at least 1. Items of a map
+    /// count one by one, whatever their chunks. Default: no limit.
+    ///
+    /// ```
+    /// use master::Pool;
+    ///
+    /// # let worker = integration_tests::library::worker();
+    /// let pool = Pool::builder().worker(worker).processes(1).max_tasks_per_child(1).build()?;
+    /// let processes: Vec<u32> = pool.map("pid", 0..2)?;
+    /// assert_ne!(processes[0], processes[1]);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub const fn max_tasks_per_child(mut self, tasks: u64) -> Self {
         self.max_tasks_per_child = Some(tasks);
         self
@@ -79,6 +168,18 @@ impl PoolBuilder {
 
     /// How long a task may run. Its worker is then stopped and replaced, and the task is
     /// [`Error::TimedOut`]. Default: no limit.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use master::{Error, Pool};
+    ///
+    /// # let worker = integration_tests::library::worker();
+    /// let pool = Pool::builder().worker(worker).processes(1);
+    /// let pool = pool.task_timeout(Duration::from_millis(100)).build()?;
+    /// assert!(matches!(pool.apply::<()>("sleep", (3600,)), Err(Error::TimedOut(_))));
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub const fn task_timeout(mut self, timeout: Duration) -> Self {
         self.task_timeout = Some(timeout);
         self
@@ -86,43 +187,122 @@ impl PoolBuilder {
 
     /// How long a worker may take from its start until it is ready, or until it has said hello
     /// if there is an initializer. Default: 10 seconds.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use master::Pool;
+    ///
+    /// # let worker = integration_tests::library::worker();
+    /// let pool = Pool::builder().worker(worker).processes(1);
+    /// let pool = pool.start_timeout(Duration::from_secs(60)).build()?;
+    /// assert_eq!(pool.apply::<i64>("square", (5,))?, 25);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub const fn start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = Some(timeout);
         self
     }
 
     /// How long the initializer may take in each worker. Default: 10 minutes.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use master::{Arguments, Pool};
+    ///
+    /// # let worker = integration_tests::library::worker();
+    /// let pool = Pool::builder().worker(worker).processes(1);
+    /// let pool = pool.initializer("sleep", Arguments::new((0.1,))?);
+    /// let pool = pool.initializer_timeout(Duration::from_secs(60)).build()?;
+    /// assert_eq!(pool.apply::<i64>("square", (5,))?, 25);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub const fn initializer_timeout(mut self, timeout: Duration) -> Self {
         self.initializer_timeout = Some(timeout);
         self
     }
 
     /// The name of the pool, told to its workers. Default: empty.
+    ///
+    /// ```
+    /// use master::Pool;
+    ///
+    /// # let worker = integration_tests::library::worker();
+    /// let pool = Pool::builder().worker(worker).processes(1).name("squares").build()?;
+    /// assert_eq!(pool.apply::<i64>("square", (5,))?, 25);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn name(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
         self
     }
 
-    /// Sets an environment variable of the workers.
+    /// Sets an environment variable of the workers, which by default have those of this process.
+    ///
+    /// ```
+    /// use master::Pool;
+    ///
+    /// # let worker = integration_tests::library::worker();
+    /// let pool = Pool::builder().worker(worker).processes(1);
+    /// let pool = pool.environment("COLOUR", "green").build()?;
+    /// let run: serde_json::Value = pool.apply("exec", ("/bin/sh", ["-c", "echo $COLOUR"]))?;
+    /// assert_eq!(run["stdout"], "green\n");
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn environment(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.surroundings.set(name, value);
         self
     }
 
     /// Leaves out an environment variable that the workers would inherit.
+    ///
+    /// ```
+    /// use master::Pool;
+    ///
+    /// # let worker = integration_tests::library::worker();
+    /// let pool = Pool::builder().worker(worker).processes(1);
+    /// let pool = pool.remove_environment("HOME").build()?;
+    /// let run: serde_json::Value = pool.apply("exec", ("/bin/sh", ["-c", "echo ${HOME-none}"]))?;
+    /// assert_eq!(run["stdout"], "none\n");
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn remove_environment(mut self, name: impl Into<OsString>) -> Self {
         self.surroundings.remove(name);
         self
     }
 
-    /// The workers inherit no environment variable; those set by [`Self::environment`] and the
-    /// two of the protocol are all that they have.
-    pub const fn clear_environment(mut self) -> Self {
-        self.surroundings.clear = true;
+    /// The workers inherit no environment variable, and what was set before is forgotten; those
+    /// that [`Self::environment`] sets from here on and the two of the protocol are all that
+    /// they have.
+    ///
+    /// ```
+    /// use master::Pool;
+    ///
+    /// # let worker = integration_tests::library::worker();
+    /// let pool = Pool::builder().worker(worker).processes(1);
+    /// let pool = pool.clear_environment().build()?;
+    /// let run: serde_json::Value = pool.apply("exec", ("/bin/sh", ["-c", "echo ${HOME-none}"]))?;
+    /// assert_eq!(run["stdout"], "none\n");
+    /// # Ok::<(), master::Error>(())
+    /// ```
+    pub fn clear_environment(mut self) -> Self {
+        self.surroundings.clear();
         self
     }
 
     /// The directory that workers start in. Default: that of this process.
+    ///
+    /// ```
+    /// use master::Pool;
+    ///
+    /// # let worker = integration_tests::library::worker();
+    /// let pool = Pool::builder().worker(worker).processes(1);
+    /// let pool = pool.directory("/").build()?;
+    /// let run: serde_json::Value = pool.apply("exec", ("/bin/sh", ["-c", "pwd"]))?;
+    /// assert_eq!(run["stdout"], "/\n");
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.surroundings.directory = Some(directory.into());
         self
@@ -130,10 +310,25 @@ impl PoolBuilder {
 
     /// Starts the workers. They get ready by themselves: the first call waits for them.
     ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use master::{Error, Pool};
+    ///
+    /// # let worker = integration_tests::library::worker();
+    /// let impossible = Pool::builder().worker(worker.clone()).task_timeout(Duration::ZERO);
+    /// assert!(matches!(impossible.build(), Err(Error::InvalidArgument(_))));
+    /// let pool = Pool::builder().worker(worker).processes(1).build()?;
+    /// assert_eq!(pool.apply::<i64>("square", (5,))?, 25);
+    /// # Ok::<(), master::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::InvalidArgument`] for numbers and times that make no sense, and if no worker
-    /// command was given and the default one is not found; [`Error::Setup`] if the operating
-    /// system refuses. Nothing has been started then.
+    /// command was given and the default one is not found; [`Error::Encode`] if the arguments of
+    /// the initializer are larger than [`MAX_ARGUMENTS`](crate::MAX_ARGUMENTS); [`Error::Setup`]
+    /// if the operating system refuses. Nothing has been started then. Workers that cannot be
+    /// started or used show at the first call, as [`Error::PoolFailed`].
     pub fn build(self) -> Result<Pool, Error> {
         self.surroundings.check()?;
         let processes = self.slots()?.len() as u64;
@@ -143,12 +338,14 @@ impl PoolBuilder {
         Ok(Pool { life: Arc::new(Life { handle, callbacks, now }), processes })
     }
 
-    /// Makes the pool, lends it to `work`, and waits for everything that was submitted.
+    /// Makes the pool, lends it to `work`, and waits for everything that was submitted, callbacks
+    /// too. If `work` panics the pool is terminated.
     ///
-    /// ```no_run
+    /// ```
     /// use master::{Error, Pool};
     ///
-    /// let pending = Pool::builder().scope(|pool| {
+    /// # let worker = integration_tests::library::worker();
+    /// let pending = Pool::builder().worker(worker).scope(|pool| {
     ///     pool.map_async::<_, i64>("square", 0..10, None)
     /// })??;
     /// assert!(pending.ready());

@@ -20,6 +20,17 @@ use crate::{
 /// How a process is to be; made by [`Process::builder`] and [`Process::default_builder`].
 ///
 /// Nothing is an error before [`Self::build`].
+///
+/// ```
+/// # use master::Process;
+/// # let worker = integration_tests::library::worker();
+/// let builder = Process::builder(worker).function("square");
+/// let five = builder.clone().arguments((5,)).start()?;
+/// let six = builder.arguments((6,)).start()?;
+/// assert_eq!(five.result::<i64>()?, 25);
+/// assert_eq!(six.result::<i64>()?, 36);
+/// # Ok::<(), master::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build` or `start`"]
 pub struct ProcessBuilder {
@@ -52,6 +63,14 @@ impl ProcessBuilder {
     }
 
     /// The function to call, by the name that the worker announces. There is no default.
+    ///
+    /// ```
+    /// # use master::Process;
+    /// # let worker = integration_tests::library::worker();
+    /// let process = Process::builder(worker).function("square").arguments((5,)).start()?;
+    /// assert_eq!(process.result::<i64>()?, 25);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn function(mut self, name: &str) -> Self {
         self.function = Some(name.to_owned());
         self
@@ -59,6 +78,16 @@ impl ProcessBuilder {
 
     /// The arguments of the call: a tuple or another sequence, or [`Arguments`] with keyword
     /// arguments. Default: none.
+    ///
+    /// ```
+    /// # use master::{Arguments, Process};
+    /// # let worker = integration_tests::library::worker();
+    /// # use std::collections::BTreeMap;
+    /// let arguments = Arguments::new((5,))?.keywords(BTreeMap::from([("seconds", 0.01)]))?;
+    /// let process = Process::builder(worker).function("square").arguments(arguments).start()?;
+    /// assert_eq!(process.result::<i64>()?, 25);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn arguments(mut self, arguments: impl IntoArguments) -> Self {
         self.arguments = arguments.into_arguments();
         self
@@ -67,6 +96,15 @@ impl ProcessBuilder {
     /// Its name, for people: it stands before its traceback, and the worker is told it as that
     /// of its pool. Default: `Process-1`, `Process-2` and so on, counted over all processes that
     /// this program builds.
+    ///
+    /// ```
+    /// # use master::Process;
+    /// # let worker = integration_tests::library::worker();
+    /// let builder = Process::builder(worker).function("pid");
+    /// assert!(builder.clone().build()?.name().starts_with("Process-"));
+    /// assert_eq!(builder.name("first").build()?.name(), "first");
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn name(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
         self
@@ -77,6 +115,15 @@ impl ProcessBuilder {
     ///
     /// Like any other process it ends with this program. Without a handle it can still be found
     /// with [`crate::active_children`].
+    ///
+    /// ```
+    /// # use master::{Process, active_children};
+    /// # let worker = integration_tests::library::worker();
+    /// let builder = Process::builder(worker).function("sleep").arguments((60,));
+    /// drop(builder.daemon(true).start()?);
+    /// assert_eq!(active_children().len(), 1, "it runs on");
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub const fn daemon(mut self, daemon: bool) -> Self {
         self.daemon = daemon;
         self
@@ -89,12 +136,39 @@ impl ProcessBuilder {
     /// begins with `#!/usr/bin/env`, it is this PATH in which its interpreter is looked for.
     /// `WORKER_ADDRESS` and `WORKER_TOKEN`, by which a worker finds its master, are always set
     /// to what is needed, whatever is said here.
+    ///
+    /// ```
+    /// # use master::Process;
+    /// # let worker = integration_tests::library::worker();
+    /// let echo = ("sh", ["-c", "echo $GREETING"]);
+    /// let process = Process::builder(worker)
+    ///     .environment("GREETING", "hello")
+    ///     .function("exec")
+    ///     .arguments(echo)
+    ///     .start()?;
+    /// assert_eq!(process.result::<serde_json::Value>()?["stdout"], "hello\n");
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn environment(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.surroundings.set(name.as_ref(), value.as_ref());
         self
     }
 
     /// Leaves a variable out of its environment.
+    ///
+    /// ```
+    /// # use master::Process;
+    /// # let worker = integration_tests::library::worker();
+    /// let echo = ("sh", ["-c", "echo ${GREETING-none}"]);
+    /// let process = Process::builder(worker)
+    ///     .environment("GREETING", "hello")
+    ///     .remove_environment("GREETING")
+    ///     .function("exec")
+    ///     .arguments(echo)
+    ///     .start()?;
+    /// assert_eq!(process.result::<serde_json::Value>()?["stdout"], "none\n");
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn remove_environment(mut self, name: impl AsRef<OsStr>) -> Self {
         self.surroundings.remove(name.as_ref());
         self
@@ -102,6 +176,20 @@ impl ProcessBuilder {
 
     /// Leaves all variables out of its environment, those of this program and those that were
     /// set so far; what is set afterwards stands.
+    ///
+    /// ```
+    /// # use master::Process;
+    /// # let worker = integration_tests::library::worker();
+    /// let echo = ("sh", ["-c", "echo $GREETING ${HOME-homeless}"]);
+    /// let process = Process::builder(worker)
+    ///     .clear_environment()
+    ///     .environment("GREETING", "hello")
+    ///     .function("exec")
+    ///     .arguments(echo)
+    ///     .start()?;
+    /// assert_eq!(process.result::<serde_json::Value>()?["stdout"], "hello homeless\n");
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn clear_environment(mut self) -> Self {
         self.surroundings.clear();
         self
@@ -109,6 +197,15 @@ impl ProcessBuilder {
 
     /// The directory that it starts in. Default: that of this program, from which a relative path
     /// counts when the process starts. The worker command is found without it.
+    ///
+    /// ```
+    /// # use master::Process;
+    /// # let worker = integration_tests::library::worker();
+    /// let builder = Process::builder(worker).function("exec").arguments(("pwd",));
+    /// let process = builder.directory("/").start()?;
+    /// assert_eq!(process.result::<serde_json::Value>()?["stdout"], "/\n");
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn directory(mut self, path: impl Into<PathBuf>) -> Self {
         self.surroundings.directory = Some(path.into());
         self
@@ -117,6 +214,17 @@ impl ProcessBuilder {
     /// A function of the worker to run before the call, which has 10 minutes for it. If it fails
     /// the call does not begin: the result is [`Error::ProcessFailed`] with the reason, and the
     /// exit code that which the worker gives, 1 for those of the crate `worker`. Default: none.
+    ///
+    /// ```
+    /// # use master::{Error, Process};
+    /// # let worker = integration_tests::library::worker();
+    /// let builder = Process::builder(worker).function("square").arguments((5,));
+    /// let process = builder.clone().initializer("sleep", (0.01,)).start()?;
+    /// assert_eq!(process.result::<i64>()?, 25);
+    /// let process = builder.initializer("fail", ("no licence",)).start()?;
+    /// assert!(matches!(process.result::<i64>(), Err(Error::ProcessFailed(_))));
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn initializer(mut self, function: &str, arguments: impl IntoArguments) -> Self {
         self.initializer = Some((function.to_owned(), arguments.into_arguments()));
         self
@@ -125,6 +233,17 @@ impl ProcessBuilder {
     /// How long the worker may take from its start until it is ready, or until its hello if there
     /// is an initializer. Then it is killed, and the result is [`Error::ProcessFailed`]. Default:
     /// 10 seconds.
+    ///
+    /// ```
+    /// # use master::{Error, Process, command::{CommandLine, SearchPath}};
+    /// # use std::time::Duration;
+    /// // A program that is no worker, and never says hello.
+    /// let worker = CommandLine::parse("sleep 60")?.resolve(&SearchPath::from_environment()?)?;
+    /// let builder = Process::builder(worker).function("square").arguments((5,));
+    /// let process = builder.start_timeout(Duration::from_millis(50)).start()?;
+    /// assert!(matches!(process.result::<i64>(), Err(Error::ProcessFailed(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = Some(timeout);
         self
@@ -132,6 +251,16 @@ impl ProcessBuilder {
 
     /// How long the function may run. Then it is ended as by [`Process::terminate`], and the
     /// result is [`Error::TimedOut`]. Default: no limit.
+    ///
+    /// ```
+    /// # use master::{Error, Process};
+    /// # let worker = integration_tests::library::worker();
+    /// # use std::time::Duration;
+    /// let builder = Process::builder(worker).function("sleep").arguments((60,));
+    /// let process = builder.task_timeout(Duration::from_millis(50)).start()?;
+    /// assert!(matches!(process.result::<()>(), Err(Error::TimedOut(_))));
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub const fn task_timeout(mut self, timeout: Duration) -> Self {
         self.task_timeout = Some(timeout);
         self
@@ -164,6 +293,15 @@ impl ProcessBuilder {
     }
 
     /// The process, started: [`Self::build`] and [`Process::start`].
+    ///
+    /// ```
+    /// # use master::Process;
+    /// # let worker = integration_tests::library::worker();
+    /// let process = Process::builder(worker).function("square").arguments((5,)).start()?;
+    /// assert!(process.pid()?.is_some());
+    /// assert_eq!(process.result::<i64>()?, 25);
+    /// # Ok::<(), master::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of both.

@@ -47,6 +47,19 @@ pub fn active_children() -> Vec<ChildProcess> {
 ///
 /// Dropping it does nothing to the process. Its methods mean what those of
 /// [`Process`](crate::Process) mean, and are never errors, as it was started and cannot be closed.
+///
+/// ```
+/// # use master::{Process, active_children};
+/// # let worker = integration_tests::library::worker();
+/// # let _process = Process::builder(worker).function("sleep").arguments((60,)).start()?;
+/// let children = active_children();
+/// for child in &children {
+///     child.kill();
+///     child.join();
+/// }
+/// assert!(active_children().is_empty());
+/// # Ok::<(), master::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct ChildProcess {
     name: Arc<str>,
@@ -62,18 +75,49 @@ impl ChildProcess {
     }
 
     /// Its name.
+    ///
+    /// ```
+    /// # use master::{Process, active_children};
+    /// # let worker = integration_tests::library::worker();
+    /// # let builder = Process::builder(worker).function("sleep").arguments((60,));
+    /// let process = builder.name("first").start()?;
+    /// assert_eq!(active_children()[0].name(), "first");
+    /// # process.kill()?;
+    /// # Ok::<(), master::Error>(())
+    /// ```
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Its process id. After its end another process may have it.
+    ///
+    /// ```
+    /// # use master::{Process, active_children};
+    /// # let worker = integration_tests::library::worker();
+    /// let process = Process::builder(worker).function("sleep").arguments((60,)).start()?;
+    /// assert_eq!(process.pid()?, Some(active_children()[0].pid()));
+    /// # process.kill()?;
+    /// # Ok::<(), master::Error>(())
+    /// ```
     #[must_use]
     pub const fn pid(&self) -> u32 {
         self.pid
     }
 
     /// Whether it has not ended yet.
+    ///
+    /// ```
+    /// # use master::{Process, active_children};
+    /// # let worker = integration_tests::library::worker();
+    /// # let _process = Process::builder(worker).function("sleep").arguments((60,)).start()?;
+    /// let children = active_children();
+    /// assert!(children[0].is_alive());
+    /// children[0].kill();
+    /// children[0].join();
+    /// assert!(!children[0].is_alive());
+    /// # Ok::<(), master::Error>(())
+    /// ```
     #[must_use]
     pub fn is_alive(&self) -> bool {
         !self.handle.status().ended
@@ -81,18 +125,53 @@ impl ChildProcess {
 
     /// How it has ended: its exit status, or minus the number of the signal that ended it; `None`
     /// while it is alive.
+    ///
+    /// ```
+    /// # use master::{Process, active_children};
+    /// # let worker = integration_tests::library::worker();
+    /// # let _process = Process::builder(worker).function("sleep").arguments((60,)).start()?;
+    /// let children = active_children();
+    /// assert_eq!(children[0].exit_code(), None);
+    /// children[0].kill();
+    /// children[0].join();
+    /// assert_eq!(children[0].exit_code(), Some(-9));
+    /// # Ok::<(), master::Error>(())
+    /// ```
     #[must_use]
     pub fn exit_code(&self) -> Option<i32> {
         exit_code(&self.handle)
     }
 
     /// Waits until it has ended.
+    ///
+    /// ```
+    /// # use master::{ChildProcess, Process, active_children};
+    /// # let worker = integration_tests::library::worker();
+    /// # let _process = Process::builder(worker).function("sleep").arguments((60,)).start()?;
+    /// let children = active_children();
+    /// children.iter().for_each(ChildProcess::kill);
+    /// children.iter().for_each(ChildProcess::join);
+    /// assert!(active_children().is_empty());
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn join(&self) {
         self.handle.join();
         forget(&self.handle);
     }
 
     /// Waits until it has ended, for so long at most, and tells whether it has.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use master::{Process, active_children};
+    /// # let worker = integration_tests::library::worker();
+    /// # let _process = Process::builder(worker).function("sleep").arguments((60,)).start()?;
+    /// let children = active_children();
+    /// assert!(!children[0].join_timeout(Duration::from_millis(10)));
+    /// children[0].kill();
+    /// assert!(children[0].join_timeout(Duration::from_secs(60)));
+    /// # Ok::<(), master::Error>(())
+    /// ```
     #[must_use]
     pub fn join_timeout(&self, timeout: Duration) -> bool {
         let ended = self.handle.wait(Some(timeout), |status| status.ended);
@@ -103,11 +182,33 @@ impl ChildProcess {
     }
 
     /// Ends it: SIGTERM to its process group, and SIGKILL if it is there 5 seconds later.
+    ///
+    /// ```
+    /// # use master::{Process, active_children};
+    /// # let worker = integration_tests::library::worker();
+    /// # let _process = Process::builder(worker).function("sleep").arguments((60,)).start()?;
+    /// let children = active_children();
+    /// children[0].terminate();
+    /// children[0].join();
+    /// assert_eq!(children[0].exit_code(), Some(-15));
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn terminate(&self) {
         self.handle.send(Command::Terminate);
     }
 
     /// Ends it with SIGKILL to its process group.
+    ///
+    /// ```
+    /// # use master::{Process, active_children};
+    /// # let worker = integration_tests::library::worker();
+    /// # let _process = Process::builder(worker).function("sleep").arguments((60,)).start()?;
+    /// let children = active_children();
+    /// children[0].kill();
+    /// children[0].join();
+    /// assert_eq!(children[0].exit_code(), Some(-9));
+    /// # Ok::<(), master::Error>(())
+    /// ```
     pub fn kill(&self) {
         self.handle.send(Command::Kill);
     }

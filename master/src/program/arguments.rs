@@ -68,7 +68,11 @@ pub enum Verb {
     #[command(after_help = help::APPLY)]
     Apply(ApplyArguments),
     /// Make several calls at once, each in a process of its own
-    #[command(after_help = help::RUN, override_usage = help::RUN_USAGE)]
+    #[command(
+        after_help = help::RUN,
+        override_usage = help::RUN_USAGE,
+        mut_arg("worker", |worker| worker.help(help::RUN_WORKER))
+    )]
     Run(RunArguments),
     /// List the workers on PATH and what they can do
     #[command(after_help = help::WORKERS)]

@@ -79,6 +79,10 @@ Options may stand anywhere; `--` ends them. Negative numbers need no `--`.";
 pub(super) const RUN_USAGE: &str =
     "master run [OPTIONS] FUNCTION [ARG]... [::: FUNCTION [ARG]...]...";
 
+pub(super) const RUN_WORKER: &str = "\
+The worker of all calls: a command in quotes, whose first word is a path or the name of an \
+executable on PATH, with or without `worker-` before it [default: worker]";
+
 pub(super) const RUN: &str = "\
 Examples:
   master run square 10 1 ::: cube 15
