@@ -66,7 +66,7 @@ pub fn master<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Progra
         .args(arguments)
 }
 
-/// As [`master`], with the misbehaving worker in this mode as the worker, before the other
+/// As [`master()`], with the misbehaving worker in this mode as the worker, before the other
 /// arguments: `verb --worker "misbehaving-worker MODE" ARGUMENTS`.
 pub fn master_with<A: AsRef<OsStr>>(
     mode: &str,
