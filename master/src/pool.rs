@@ -277,10 +277,7 @@ impl Pool {
         callbacks: Callbacks<Vec<R>>,
     ) -> Result<MapResult<R>, Error> {
         let chunk_size = check_chunk_size(chunk_size)?;
-        let items = single_arguments(arguments)?;
-        self.life.callbacks.start()?;
-        let collect = |items, thread| callbacks.collector(items, thread, Collected::results);
-        self.submit_map(function, items, chunk_size, collect)
+        self.submit_map_with(function, single_arguments(arguments)?, chunk_size, callbacks)
     }
 
     /// As [`Self::map`], with each element, which is a tuple or another sequence, spread over
@@ -351,10 +348,7 @@ impl Pool {
         callbacks: Callbacks<Vec<R>>,
     ) -> Result<MapResult<R>, Error> {
         let chunk_size = check_chunk_size(chunk_size)?;
-        let items = spread_arguments(arguments)?;
-        self.life.callbacks.start()?;
-        let collect = |items, thread| callbacks.collector(items, thread, Collected::results);
-        self.submit_map(function, items, chunk_size, collect)
+        self.submit_map_with(function, spread_arguments(arguments)?, chunk_size, callbacks)
     }
 
     /// No more calls are taken; those that were are finished, also those whose inputs are still
@@ -549,6 +543,18 @@ impl Pool {
             (State::Running, Some(failure)) => Err(failure),
             (State::Running, None) => Ok(()),
         }
+    }
+
+    fn submit_map_with<R: FromResult + 'static>(
+        &self,
+        function: &str,
+        items: Items,
+        chunk_size: Option<u64>,
+        callbacks: Callbacks<Vec<R>>,
+    ) -> Result<MapResult<R>, Error> {
+        self.life.callbacks.start()?;
+        let collect = |items, thread| callbacks.collector(items, thread, Collected::results);
+        self.submit_map(function, items, chunk_size, collect)
     }
 
     fn submit_map<R: FromResult>(

@@ -12,6 +12,7 @@ use std::{
 use super::{
     Refusal,
     arguments::{ApplyArguments, CallOptions, MapArguments, PoolOptions, WorkerOptions},
+    initializer,
     input::{InputError, Inputs, Spread, encode_call},
     output::{Closed, Printed, Results, complain, complain_aside, count, describe, status_of},
     signals,
@@ -19,7 +20,7 @@ use super::{
     worker_commands,
 };
 use crate::{
-    Arguments, Pool, PoolBuilder,
+    Pool, PoolBuilder,
     batch::Items,
     error::{Cancelled, Error},
     pool::available_cpus,
@@ -101,12 +102,7 @@ fn pool(
     if let Some(timeout) = calls.timeout {
         builder = builder.task_timeout(timeout);
     }
-    if let Some(initializer) = &workers.initializer {
-        let positional = workers.initargs.as_ref().map(|arguments| arguments.encoded().to_vec());
-        let arguments = match positional {
-            Some(positional) => Arguments::from_encoded(positional, None)?,
-            None => Arguments::new(())?,
-        };
+    if let Some((initializer, arguments)) = initializer(workers)? {
         builder = builder.initializer(initializer, arguments);
     }
     Ok(builder)

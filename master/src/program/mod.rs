@@ -82,12 +82,26 @@ impl From<Error> for Refusal {
     }
 }
 
+fn search_path() -> Result<SearchPath, Refusal> {
+    SearchPath::from_environment()
+        .map_err(|error| Refusal::pool(format!("cannot tell the current directory: {error}")))
+}
+
+/// The initializer of a command line, with its arguments.
+fn initializer(options: &WorkerOptions) -> Result<Option<(&String, crate::Arguments)>, Refusal> {
+    let Some(initializer) = &options.initializer else { return Ok(None) };
+    let arguments = match &options.initargs {
+        Some(list) => crate::Arguments::from_encoded(list.encoded().to_vec(), None)?,
+        None => crate::Arguments::new(())?,
+    };
+    Ok(Some((initializer, arguments)))
+}
+
 /// The worker commands of a command line, each with the number of workers if one was given.
 fn worker_commands(
     options: &WorkerOptions,
 ) -> Result<Vec<(WorkerCommand, Option<std::num::NonZeroUsize>)>, Refusal> {
-    let search = SearchPath::from_environment()
-        .map_err(|error| Refusal::pool(format!("cannot tell the current directory: {error}")))?;
+    let search = search_path()?;
     let default = [crate::command::WorkerGroup::default()];
     let groups = if options.worker.is_empty() { &default[..] } else { &options.worker };
     let mut commands = Vec::new();

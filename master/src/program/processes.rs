@@ -5,6 +5,7 @@ use std::{sync::mpsc, time::Duration};
 use super::{
     Refusal,
     arguments::{ProcessCall, RunArguments},
+    initializer,
     input::encode_call,
     output::{Printed, Results, complain, complain_aside, describe, status_of},
     signals::{self, Ended},
@@ -97,12 +98,7 @@ fn builder(
     if let Some(timeout) = options.timeout {
         builder = builder.task_timeout(timeout);
     }
-    if let Some(initializer) = &arguments.workers.initializer {
-        let encoded = arguments.workers.initargs.as_ref().map(|list| list.encoded().to_vec());
-        let initargs = match encoded {
-            Some(encoded) => Arguments::from_encoded(encoded, None)?,
-            None => Arguments::new(())?,
-        };
+    if let Some((initializer, initargs)) = initializer(&arguments.workers)? {
         builder = builder.initializer(initializer, initargs);
     }
     Ok(builder)

@@ -11,8 +11,8 @@ use std::{
 use protocol::{limits::PROTOCOL_VERSION, message::Hello};
 
 use super::{
-    Refusal, arguments::WorkersArguments, output::Closed, processes::ProcessesEnding, signals,
-    status::ExitStatus,
+    Refusal, arguments::WorkersArguments, output::Closed, processes::ProcessesEnding, search_path,
+    signals, status::ExitStatus,
 };
 use crate::{
     command::{CommandLine, FoundWorker, SearchPath},
@@ -25,8 +25,7 @@ use crate::{
 const MAX_COLUMN: usize = 40;
 
 pub(super) fn list(arguments: &WorkersArguments) -> Result<ExitStatus, Refusal> {
-    let search = SearchPath::from_environment()
-        .map_err(|error| Refusal::pool(format!("cannot tell the current directory: {error}")))?;
+    let search = search_path()?;
     let found = search.find_workers();
     if found.is_empty() {
         return Err(Refusal::pool(
@@ -37,7 +36,7 @@ pub(super) fn list(arguments: &WorkersArguments) -> Result<ExitStatus, Refusal> 
     let signals = signals::catch()?;
     // All are asked at once, so that silent ones do not add up.
     let asked: Vec<_> =
-        found.iter().map(|worker| start(&worker.path, arguments.start_timeout)).collect();
+        found.iter().map(|worker| start(&search, &worker.path, arguments.start_timeout)).collect();
     let stoppers = asked.iter().flatten().map(|handle| Stopper(Arc::clone(handle))).collect();
     let ended = signals.handle(ProcessesEnding(stoppers))?;
     let mut status = ExitStatus::Success;
@@ -51,10 +50,9 @@ pub(super) fn list(arguments: &WorkersArguments) -> Result<ExitStatus, Refusal> 
     Ok(ended.status().combine(status))
 }
 
-fn start(path: &Path, timeout: Duration) -> Result<Arc<Handle>, String> {
-    let search = SearchPath::from_environment().map_err(|error| error.to_string())?;
+fn start(search: &SearchPath, path: &Path, timeout: Duration) -> Result<Arc<Handle>, String> {
     let line = CommandLine::from_words([path.to_string_lossy()]).map_err(|e| e.to_string())?;
-    let command = line.resolve(&search).map_err(|error| error.to_string())?;
+    let command = line.resolve(search).map_err(|error| error.to_string())?;
     let mut settings = Settings::new(vec![GroupId(0)]);
     settings.hello_timeout = timeout;
     settings.ready_timeout = timeout;
