@@ -122,6 +122,10 @@ impl ProcessBuilder {
     /// let builder = Process::builder(worker).function("sleep").arguments((60,));
     /// drop(builder.daemon(true).start()?);
     /// assert_eq!(active_children().len(), 1, "it runs on");
+    /// for daemon in active_children() {
+    ///     daemon.kill();
+    ///     daemon.join();
+    /// }
     /// # Ok::<(), master::Error>(())
     /// ```
     pub const fn daemon(mut self, daemon: bool) -> Self {
