@@ -27,7 +27,7 @@ use crate::{
 impl Supervisor {
     pub(super) fn perform(&mut self, time: Time, action: Action<Arc<Submission>>) {
         match action {
-            Action::Start { worker, slot, group } => self.start(time, worker, slot, group),
+            Action::Start { worker, slot, group, .. } => self.start(time, worker, slot, group),
             Action::Welcome { worker } => self.welcome(time, worker),
             Action::Send { worker, call, chunk, last } => {
                 self.send(time, worker, call, &chunk, last);
@@ -51,6 +51,7 @@ impl Supervisor {
             Action::Conclude { batch, items, ending } => self.conclude(&batch, items, ending),
             Action::Fail { worker } => self.fail(worker),
             Action::End => self.ended = true,
+            _ => {}
         }
     }
 
@@ -194,11 +195,11 @@ impl Supervisor {
 
     fn conclude(&mut self, batch: &Submission, items: Range<u64>, ending: Ending) {
         let error = match ending {
-            Ending::Lost { worker, after } => {
+            Ending::Lost { worker, after, .. } => {
                 let report = self.report(worker);
                 Error::Lost(Box::new(process::running(&report, &batch.function, after)))
             }
-            Ending::TimedOut { worker, after } => {
+            Ending::TimedOut { worker, after, .. } => {
                 let mut report = process::running(&self.report(worker), &batch.function, after);
                 report.reason = Some("was stopped at its time limit".into());
                 Error::TimedOut(Box::new(report))

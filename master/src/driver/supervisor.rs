@@ -346,21 +346,33 @@ impl Supervisor {
     ) -> Result<(), Breach> {
         match message {
             FromWorker::Result { id, item } => {
-                match self.machine.answer(time, worker, CallId(id), item) {
+                match self.machine.answer(
+                    time,
+                    worker,
+                    CallId(id),
+                    item,
+                    crate::machine::Verdict::Completed,
+                ) {
                     Answer::Accepted { batch, item } => batch.sink.completed(item, payload),
-                    Answer::Late => self.refused += 1,
+                    Answer::Retried { .. } | Answer::Late => self.refused += 1,
                     Answer::Refused => self.refuse(time, worker, id, item),
                 }
             }
             FromWorker::Error { id, item, failure } => {
-                match self.machine.answer(time, worker, CallId(id), item) {
+                match self.machine.answer(
+                    time,
+                    worker,
+                    CallId(id),
+                    item,
+                    crate::machine::Verdict::Failed,
+                ) {
                     Answer::Accepted { batch, item } => {
                         let failure = failure_of(failure, payload);
                         self.tell(&failure);
                         let error = Error::Failed(Box::new(failure));
                         batch.sink.ended(item..item + 1, &error);
                     }
-                    Answer::Late => self.refused += 1,
+                    Answer::Retried { .. } | Answer::Late => self.refused += 1,
                     Answer::Refused => self.refuse(time, worker, id, item),
                 }
             }
@@ -490,7 +502,13 @@ impl Supervisor {
         let group = process.group.0;
         let functions: HashSet<_> = names.iter().map(|name| self.functions.number(name)).collect();
         self.functions.announced.insert(group, names);
-        self.machine.handle(time, Event::Greeted { worker, functions });
+        self.machine.handle(
+            time,
+            Event::Greeted {
+                worker,
+                repertoire: crate::machine::Repertoire { functions, ..Default::default() },
+            },
+        );
         self.unfinished.insert(Source::Socket(worker));
     }
 }

@@ -2,12 +2,13 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::{Settings, Time};
+use super::{Settings, Time, jitter::Jitter};
 
-/// The wait after the first failed start in a row; each further one doubles it.
+/// The least wait after the first failed start in a row; each further one doubles it, and chance
+/// adds up to a fourth.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 
-/// The longest wait between two starts.
+/// The longest wait between two starts, before chance adds to it.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 /// Counts failed starts in a moving period, and in a row.
@@ -31,7 +32,7 @@ impl StartBudget {
             next_try: settings
                 .hello_timeout
                 .max(settings.ready_timeout)
-                .saturating_add(MAX_BACKOFF),
+                .saturating_add(MAX_BACKOFF * 5 / 4),
             failures: VecDeque::new(),
             in_a_row: 0,
             not_before: Duration::ZERO,
@@ -40,7 +41,7 @@ impl StartBudget {
 
     /// Counts a failed start, and tells whether the budget is spent: so many have failed within
     /// the period, or one after another, however long each of them took.
-    pub(super) fn spend(&mut self, now: Time) -> bool {
+    pub(super) fn spend(&mut self, now: Time, jitter: &mut Jitter) -> bool {
         let last = self.failures.back().copied();
         if last.is_some_and(|last| now.saturating_sub(last) > self.next_try) {
             self.in_a_row = 0;
@@ -51,7 +52,8 @@ impl StartBudget {
         self.failures.push_back(now);
         let doubling = self.in_a_row.min(10);
         self.in_a_row += 1;
-        self.not_before = now + MAX_BACKOFF.min(FIRST_BACKOFF * 2_u32.pow(doubling));
+        let backoff = MAX_BACKOFF.min(FIRST_BACKOFF * 2_u32.pow(doubling));
+        self.not_before = now + jitter.stretch(backoff);
         self.failures.len() > self.intensity || self.in_a_row as usize > self.intensity
     }
 

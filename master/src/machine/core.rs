@@ -3,13 +3,23 @@
 
 mod concluding;
 mod ending;
+mod retrying;
+mod rolling;
+mod sizing;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+#[cfg(test)]
+pub(super) use self::{
+    retrying::MAX_RETRY_BACKOFF,
+    rolling::{PROOF_ITEMS, PROOF_PATIENCE},
+};
+use self::{retrying::Tries, rolling::Rollout};
 use super::{
-    Action, Answer, Batch, CallId, Cancellation, Ending, Event, FunctionId, Settings, SlotId, Time,
-    WorkerId,
+    Action, Answer, Batch, CallId, Cancellation, Ending, Event, Flaw, FunctionId, Generation,
+    GroupId, Repertoire, Settings, SlotId, StateView, Time, Verdict, WorkerId,
     budget::StartBudget,
+    jitter::Jitter,
     queue::Queue,
     worker::{Serving, State, Worker},
 };
@@ -23,16 +33,39 @@ const SURGE: usize = 1;
 pub(crate) struct Machine<B> {
     settings: Settings,
     phase: Phase,
-    /// Who sits in each slot. Workers that leave or are being stopped sit in none.
-    slots: Vec<Option<WorkerId>>,
+    seats: Vec<Seat>,
     /// Every process that has been started and not been reaped.
     workers: BTreeMap<WorkerId, Worker<B>>,
     groups: Vec<Group>,
     queue: Queue<B>,
+    /// What was tried, and is not concluded, by batch and item.
+    tries: HashMap<(u64, u64), Tries>,
+    rollout: Option<Rollout>,
     budget: StartBudget,
+    jitter: Jitter,
     next_worker: u64,
     next_call: u64,
     actions: Vec<Action<B>>,
+}
+
+/// A place for a worker.
+#[derive(Debug, Clone, Copy)]
+struct Seat {
+    group: GroupId,
+    /// Who sits there. Workers that leave or are being stopped sit in none.
+    taken: Option<WorkerId>,
+    /// It stays empty until there is something to do.
+    resting: bool,
+}
+
+impl Seat {
+    const fn new(group: GroupId) -> Self {
+        Self { group, taken: None, resting: false }
+    }
+
+    const fn is_vacant(&self) -> bool {
+        self.taken.is_none() && !self.resting
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +87,24 @@ struct Group {
     /// What the most recent worker of this command announced.
     functions: Option<HashSet<FunctionId>>,
     ever_ready: bool,
+    /// What its workers are started by.
+    generation: Generation,
+    /// The functions that its workers were asked for.
+    used: HashSet<FunctionId>,
+    /// The functions that have ever given a result.
+    completed: HashSet<FunctionId>,
+}
+
+/// One worker, for people.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WorkerView {
+    pub(crate) id: WorkerId,
+    pub(crate) state: StateView,
+    /// How many items it has answered.
+    pub(crate) answered: u64,
+    pub(crate) started: Time,
+    /// It is given no more.
+    pub(crate) retiring: bool,
 }
 
 impl<B: Batch> Machine<B> {
@@ -62,11 +113,14 @@ impl<B: Batch> Machine<B> {
         let budget = StartBudget::new(&settings);
         Self {
             phase: Phase::Running,
-            slots: vec![None; settings.slots.len()],
+            seats: settings.slots.iter().copied().map(Seat::new).collect(),
             workers: BTreeMap::new(),
             groups: (0..group_count).map(|_| Group::default()).collect(),
             queue: Queue::new(),
+            tries: HashMap::new(),
+            rollout: None,
             budget,
+            jitter: Jitter::new(settings.seed),
             next_worker: 0,
             next_call: 0,
             actions: Vec::new(),
@@ -78,22 +132,52 @@ impl<B: Batch> Machine<B> {
     pub(crate) fn answer(
         &mut self,
         now: Time,
-        worker: WorkerId,
+        id: WorkerId,
         call: CallId,
         item: u32,
+        verdict: Verdict,
     ) -> Answer<B> {
-        let Some(worker) = self.workers.get_mut(&worker) else { return Answer::Refused };
+        let Some(worker) = self.workers.get_mut(&id) else { return Answer::Refused };
         let Some(in_flight) = worker.in_flight_mut() else { return Answer::Refused };
+        let may_be_again = verdict == Verdict::Failed && self.settings.retry_failed;
+        let again = may_be_again.then(|| in_flight.first_item()).flatten();
+        let function = in_flight.running().map(|(.., function)| function);
         let answer = in_flight.answer(now, call, item);
-        match (&mut worker.state, answer) {
+        match (&mut worker.state, &answer) {
             // What it still says is of no interest, whatever it is.
-            (State::Stopping { .. }, Answer::Refused) => Answer::Late,
-            (State::Serving(serving), answer @ (Answer::Accepted { .. } | Answer::Late)) => {
-                serving.count_answer();
-                answer
+            (State::Stopping { .. }, Answer::Refused) => return Answer::Late,
+            (State::Serving(serving), Answer::Accepted { .. } | Answer::Late) => {
+                serving.count_answer(now);
+                worker.answered += 1;
             }
-            (_, answer) => answer,
+            _ => {}
         }
+        match answer {
+            Answer::Accepted { batch, item } => {
+                if let Some(function) = function {
+                    self.note_verdict(id, function, verdict);
+                }
+                if let Some(again) = again
+                    && self.retry_failed(now, again, item)
+                {
+                    return Answer::Retried { batch, item };
+                }
+                self.forget_tries(batch.id(), &(item..item + 1));
+                Answer::Accepted { batch, item }
+            }
+            Answer::Late => {
+                self.release_held(now, id);
+                Answer::Late
+            }
+            answer @ (Answer::Retried { .. } | Answer::Refused) => answer,
+        }
+    }
+
+    /// Takes in a sign of life from an item. False if it is not the one in the worker's hands.
+    pub(crate) fn progress(&mut self, now: Time, id: WorkerId, call: CallId, item: u32) -> bool {
+        let worker = self.workers.get_mut(&id);
+        let in_flight = worker.and_then(Worker::in_flight_mut);
+        in_flight.is_some_and(|in_flight| in_flight.progress(now, call, item))
     }
 
     /// Takes in anything else that has happened.
@@ -116,7 +200,10 @@ impl<B: Batch> Machine<B> {
                 self.shut_down(now, Phase::Stopping, Cancellation::Terminated);
             }
             Event::NotStarted { worker, fault } => self.not_started(now, worker, fault),
-            Event::Greeted { worker, functions } => self.greeted(worker, functions),
+            Event::Resized { slots } => self.resize(now, slots),
+            Event::Replaced { group, generation } => self.replace(now, group, generation),
+            Event::Measured { worker, memory } => self.measured(now, worker, memory),
+            Event::Greeted { worker, repertoire } => self.greeted(now, worker, repertoire),
             Event::Ready { worker } => self.ready(now, worker),
             Event::Unfit { worker } => self.unfit(now, worker),
             Event::Misbehaved { worker } => self.stop_at_once(now, worker),
@@ -127,11 +214,14 @@ impl<B: Batch> Machine<B> {
 
     /// Moves on: deadlines, replacements, starts, sendings, the end.
     pub(crate) fn advance(&mut self, now: Time) {
+        self.queue.put_back_due(now);
         self.expire(now);
         self.cancel_unknown();
+        self.roll(now);
         self.retire(now);
-        self.start_worker(now);
         self.send(now);
+        self.wake_seats();
+        self.start_worker(now);
         let over = !matches!(self.phase, Phase::Running | Phase::Ended);
         if over && self.workers.is_empty() && self.queue.is_empty() {
             self.phase = Phase::Ended;
@@ -146,10 +236,28 @@ impl<B: Batch> Machine<B> {
 
     /// When [`Self::advance`] has to be called, if nothing happens before.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        let limit = self.settings.task_timeout;
-        let workers = self.workers.values().filter_map(|worker| worker.deadline(limit)).min();
+        let workers = self.workers.values().filter_map(|worker| worker.deadline(&self.settings));
         let start = self.wants_start().then(|| self.budget.not_before());
-        workers.into_iter().chain(start).min()
+        let aged = self.next_aged().map(|(time, _)| time);
+        let idle = self.next_idle().map(|(time, _)| time);
+        let others = [start, aged, idle, self.queue.next_time(), self.rollout_deadline()];
+        workers.chain(others.into_iter().flatten()).min()
+    }
+
+    /// How many items wait.
+    pub(crate) fn items_waiting(&self) -> u64 {
+        self.queue.len()
+    }
+
+    /// Every worker, for people.
+    pub(crate) fn views(&self) -> impl Iterator<Item = WorkerView> {
+        self.workers.iter().map(|(&id, worker)| WorkerView {
+            id,
+            state: worker.view(),
+            answered: worker.answered,
+            started: worker.started,
+            retiring: worker.retiring,
+        })
     }
 
     /// How many items were sent to workers and are not concluded.
@@ -184,33 +292,48 @@ impl<B: Batch> Machine<B> {
         }
     }
 
-    fn greeted(&mut self, id: WorkerId, functions: HashSet<FunctionId>) {
+    fn greeted(&mut self, now: Time, id: WorkerId, repertoire: Repertoire) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let State::Greeting { ready_by, .. } = worker.state else { return };
-        if let Some(group) = self.groups.get_mut(worker.group.0) {
-            group.functions = Some(functions.clone());
+        let (group, generation) = (worker.group, worker.generation);
+        if self.is_of_new_command(group, generation) {
+            if let Some(missing) = self.missing_function(id, &repertoire) {
+                self.stop(now, id);
+                return self.roll_back(now, Some(id), Flaw::Lacks(missing));
+            }
+        } else if let Some(group) = self.groups.get_mut(group.0) {
+            group.functions = Some(repertoire.functions.clone());
         }
-        worker.state = State::Preparing { ready_by, functions };
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.state = State::Preparing { ready_by, repertoire };
         self.actions.push(Action::Welcome { worker: id });
     }
 
     fn ready(&mut self, now: Time, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
-        let State::Preparing { functions, .. } = &mut worker.state else { return };
-        let functions = std::mem::take(functions);
-        worker.state = State::Serving(Serving::new(now, functions));
+        let State::Preparing { repertoire, .. } = &mut worker.state else { return };
+        let repertoire = std::mem::take(repertoire);
+        worker.state = State::Serving(Serving::new(now, repertoire));
         if let Some(group) = self.groups.get_mut(worker.group.0) {
             group.ever_ready = true;
         }
     }
 
     /// How many more items a worker may be given.
-    fn items_left(&self, worker: &Worker<B>) -> u64 {
+    const fn items_left(worker: &Worker<B>) -> u64 {
+        if worker.retiring { 0 } else { worker.limit.saturating_sub(worker.given) }
+    }
+
+    /// How many items a worker that starts now may be given.
+    fn limit(&mut self) -> u64 {
         if self.settings.one_call {
-            return u64::from(worker.given == 0);
+            return 1;
         }
         match self.settings.max_tasks_per_child {
-            Some(limit) => limit.get().saturating_sub(worker.given),
+            Some(limit) => {
+                let more = self.jitter.up_to(self.settings.max_tasks_jitter);
+                limit.get().saturating_add(more)
+            }
             None => u64::MAX,
         }
     }
@@ -225,11 +348,11 @@ impl<B: Batch> Machine<B> {
     }
 
     fn wants_start(&self) -> bool {
-        let replaces = !self.settings.one_call || self.next_worker < self.slots.len() as u64;
+        let replaces = !self.settings.one_call || self.next_worker < self.seats.len() as u64;
         self.needs_workers()
             && replaces
-            && self.workers.len() < self.slots.len() + SURGE
-            && self.slots.iter().any(Option::is_none)
+            && self.workers.len() < self.seats.len() + SURGE
+            && self.seats.iter().any(Seat::is_vacant)
     }
 
     /// Starts one worker, if one is wanted. What becomes of a start is known before the next.
@@ -237,20 +360,42 @@ impl<B: Batch> Machine<B> {
         if self.budget.not_before() > now || !self.wants_start() {
             return;
         }
-        let mut seats = self.slots.iter_mut().zip(&self.settings.slots).enumerate();
-        let Some((index, (seat, &group))) = seats.find(|(_, (seat, _))| seat.is_none()) else {
-            return;
-        };
-        let worker = WorkerId(self.next_worker);
+        let Some(index) = self.seats.iter().position(Seat::is_vacant) else { return };
+        let Some(group) = self.seats.get(index).map(|seat| seat.group) else { return };
+        let generation = self.groups.get(group.0).map_or(0, |group| group.generation);
+        let worker = self.start(now, index, group, generation);
+        if let Some(seat) = self.seats.get_mut(index) {
+            seat.taken = Some(worker);
+        }
+    }
+
+    fn start(
+        &mut self,
+        now: Time,
+        index: usize,
+        group: GroupId,
+        generation: Generation,
+    ) -> WorkerId {
+        let id = WorkerId(self.next_worker);
         self.next_worker += 1;
-        *seat = Some(worker);
         let slot = SlotId(u32::try_from(index).unwrap_or(u32::MAX));
-        let state = State::Greeting {
-            hello_by: now.saturating_add(self.settings.hello_timeout),
-            ready_by: now.saturating_add(self.settings.ready_timeout),
+        let worker = Worker {
+            slot,
+            group,
+            generation,
+            started: now,
+            limit: self.limit(),
+            given: 0,
+            answered: 0,
+            retiring: false,
+            state: State::Greeting {
+                hello_by: now.saturating_add(self.settings.hello_timeout),
+                ready_by: now.saturating_add(self.settings.ready_timeout),
+            },
         };
-        self.workers.insert(worker, Worker { slot, group, given: 0, state });
-        self.actions.push(Action::Start { worker, slot, group });
+        self.workers.insert(id, worker);
+        self.actions.push(Action::Start { worker: id, slot, group, generation });
+        id
     }
 
     /// Hands out work: first a call to everyone who is idle, then more to those who have room.
@@ -268,7 +413,7 @@ impl<B: Batch> Machine<B> {
         for only_idle in [true, false] {
             // Who cannot be sent anything in one turn cannot in the next.
             let mut ids: Vec<_> = self.workers.keys().copied().collect();
-            while !ids.is_empty() && !self.queue.is_empty() {
+            while !ids.is_empty() && self.queue.has_ready() {
                 ids.retain(|&id| self.send_to(now, id, only_idle));
             }
         }
@@ -276,20 +421,24 @@ impl<B: Batch> Machine<B> {
 
     fn send_to(&mut self, now: Time, id: WorkerId, only_idle: bool) -> bool {
         let Some(worker) = self.workers.get(&id) else { return false };
-        let left = self.items_left(worker);
+        let left = Self::items_left(worker);
         let State::Serving(serving) = &worker.state else { return false };
         let room = if only_idle { serving.in_flight.is_empty() } else { serving.has_room(now) };
         if left == 0 || !room {
             return false;
         }
-        let functions = &serving.functions;
+        let functions = &serving.repertoire.functions;
         let Some(taken) = self.queue.take(left, |function| functions.contains(&function)) else {
             return false;
         };
-        let Some(Worker { given, state: State::Serving(serving), .. }) = self.workers.get_mut(&id)
+        let Some(Worker { given, group, state: State::Serving(serving), .. }) =
+            self.workers.get_mut(&id)
         else {
             return false;
         };
+        if let Some(group) = self.groups.get_mut(group.0) {
+            group.used.insert(taken.chunk.function);
+        }
         let call = CallId(self.next_call);
         self.next_call += 1;
         let chunk = taken.chunk.clone();

@@ -12,21 +12,31 @@
 //! - an accepted item concludes twice, or not at all, or with a result after it was cancelled;
 //! - a worker is sent a function it did not announce, or more items than its limit leaves;
 //! - anything is sent before each kind of worker has been ready once;
-//! - more workers serve than there are slots, or live than slots and one;
+//! - a worker is started while more live than there are slots;
 //! - more starts fail in a row of time than the budget allows;
+//! - an item is tried again that the settings do not allow to be, or while it may still be running;
 //! - anything is started after the shutdown has begun;
 //! - items are pending with neither a worker that holds them, nor a start under way, nor a timer.
 
 mod budget;
 mod core;
+mod jitter;
 mod queue;
 #[cfg(test)]
 mod simulation;
 mod worker;
 
-use std::{collections::HashSet, num::NonZeroU64, ops::Range, time::Duration};
+use std::{
+    collections::HashSet,
+    num::{NonZeroU32, NonZeroU64},
+    ops::Range,
+    time::Duration,
+};
 
-pub(crate) use self::core::Machine;
+pub(crate) use self::{
+    core::{Machine, WorkerView},
+    worker::StateView,
+};
 
 /// A point in time, as the time since the pool began.
 pub(crate) type Time = Duration;
@@ -46,6 +56,9 @@ pub(crate) struct GroupId(pub(crate) usize);
 /// A name of a function, as the driver numbers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct FunctionId(pub(crate) u32);
+
+/// Which of the commands that its group has had a worker was started by, counted from 0.
+pub(crate) type Generation = u32;
 
 /// One sending of one chunk to one worker. Never used again, so that an answer with an old id
 /// can be told from one that is awaited.
@@ -68,6 +81,10 @@ pub(crate) struct Chunk<B> {
     pub(crate) function: FunctionId,
     pub(crate) items: Range<u64>,
 }
+
+/// How many workers an item may kill by default: one death may be an accident, and the second a
+/// coincidence.
+pub(crate) const DEFAULT_POISON_LIMIT: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
 
 /// What the machine is to keep to.
 #[derive(Debug, Clone)]
@@ -92,6 +109,32 @@ pub(crate) struct Settings {
     pub(crate) failed_start_period: Duration,
     /// Each worker is given one call, told that it is the last, and is not replaced.
     pub(crate) one_call: bool,
+    /// How often an item is tried again that was lost or timed out.
+    pub(crate) retries: u32,
+    /// An item whose function failed is tried again too.
+    pub(crate) retry_failed: bool,
+    /// The wait before an item is tried again for the first time; each further one doubles it.
+    pub(crate) retry_backoff: Duration,
+    /// An item that has killed so many workers is not tried again, whatever retries are left.
+    pub(crate) poison_limit: NonZeroU32,
+    /// Each worker may be given up to so many items more than `max_tasks_per_child`.
+    pub(crate) max_tasks_jitter: u64,
+    /// How long a worker may live before it is replaced.
+    pub(crate) max_age: Option<Duration>,
+    /// How long a worker may be idle before it leaves, and its seat stays empty until it is needed.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// So many seats stay taken, however idle the pool is.
+    pub(crate) minimum: usize,
+    /// A worker that has more memory is replaced after the item in hand, in bytes.
+    pub(crate) soft_memory: Option<u64>,
+    /// A worker that has more memory is killed, in bytes.
+    pub(crate) hard_memory: Option<u64>,
+    /// How long an item of a function that reports progress may be silent.
+    pub(crate) silence_timeout: Option<Duration>,
+    /// How long a worker may take to end an item that it was told to.
+    pub(crate) cancel_grace: Duration,
+    /// A number that is another for each pool. All jitter comes from it.
+    pub(crate) seed: u64,
 }
 
 impl Settings {
@@ -108,6 +151,19 @@ impl Settings {
             failed_start_intensity: 3,
             failed_start_period: Duration::from_secs(30),
             one_call: false,
+            retries: 0,
+            retry_failed: false,
+            retry_backoff: Duration::from_millis(100),
+            poison_limit: DEFAULT_POISON_LIMIT,
+            max_tasks_jitter: 0,
+            max_age: None,
+            idle_timeout: None,
+            minimum: 1,
+            soft_memory: None,
+            hard_memory: None,
+            silence_timeout: None,
+            cancel_grace: Duration::from_secs(1),
+            seed: 0,
         }
     }
 }
@@ -132,8 +188,15 @@ pub(crate) enum Event<B> {
     Interrupted,
     /// A process could not be started.
     NotStarted { worker: WorkerId, fault: StartFault },
+    /// The pool is to have so many seats, all of the first group.
+    Resized { slots: usize },
+    /// The workers of a group are to be replaced by those of a new command, a generation that no
+    /// worker of the group has had.
+    Replaced { group: GroupId, generation: Generation },
+    /// A worker has so much memory, in bytes.
+    Measured { worker: WorkerId, memory: u64 },
     /// A worker has introduced itself with a valid token and version.
-    Greeted { worker: WorkerId, functions: HashSet<FunctionId> },
+    Greeted { worker: WorkerId, repertoire: Repertoire },
     /// A worker is ready for calls.
     Ready { worker: WorkerId },
     /// A worker cannot be used: its initializer failed, or it was rejected.
@@ -144,6 +207,16 @@ pub(crate) enum Event<B> {
     Disconnected { worker: WorkerId },
     /// The process of a worker has ended, and all that its connection held has been read.
     Exited { worker: WorkerId, unread: Unread },
+}
+
+/// What a worker can do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Repertoire {
+    pub(crate) functions: HashSet<FunctionId>,
+    /// Those that tell of their progress.
+    pub(crate) reporting: HashSet<FunctionId>,
+    /// Those that can be told to stop in the middle of an item.
+    pub(crate) cancellable: HashSet<FunctionId>,
 }
 
 /// Whether a start that failed would fail again in the same way.
@@ -169,11 +242,13 @@ pub(crate) enum Unread {
 #[must_use]
 pub(crate) enum Action<B> {
     /// Start a process.
-    Start { worker: WorkerId, slot: SlotId, group: GroupId },
+    Start { worker: WorkerId, slot: SlotId, group: GroupId, generation: Generation },
     /// Accept a worker.
     Welcome { worker: WorkerId },
     /// Send a call.
     Send { worker: WorkerId, call: CallId, chunk: Chunk<B>, last: bool },
+    /// Tell a worker that the item in its hands is not wanted any more.
+    Cancel { worker: WorkerId, call: CallId, item: u32 },
     /// Ask a worker to leave.
     Drain { worker: WorkerId },
     /// Send the polite signal to the process group of a worker.
@@ -182,6 +257,13 @@ pub(crate) enum Action<B> {
     Kill { worker: WorkerId },
     /// These items end without an answer.
     Conclude { batch: B, items: Range<u64>, ending: Ending },
+    /// An item that came to this end is tried again, after a while.
+    Retry { batch: B, item: u64, ending: Ending },
+    /// The new command of a group cannot be used, for what became of this worker of it.
+    RollBack { group: GroupId, worker: Option<WorkerId>, flaw: Flaw },
+    /// The replacement of the workers of a group has come to its end: all of them, apart from
+    /// those that have still to leave, are of this generation.
+    RolledOut { group: GroupId, generation: Generation },
     /// The pool cannot work, for what became of this worker.
     Fail { worker: WorkerId },
     /// Everything is finished and no process is left.
@@ -191,12 +273,35 @@ pub(crate) enum Action<B> {
 /// How an item ends that has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// The worker died, and the item may have been running for this long.
-    Lost { worker: WorkerId, after: Duration },
+    /// The worker died, and the item may have been running for this long. It is poison if it has
+    /// killed as many workers as it may.
+    Lost { worker: WorkerId, after: Duration, poison: bool },
     /// The item ran for this long, which is longer than it may.
-    TimedOut { worker: WorkerId, after: Duration },
+    TimedOut { worker: WorkerId, after: Duration, limit: TimeLimit },
     /// It never began, or its end was not waited for.
     Cancelled(Cancellation),
+}
+
+/// Which limit of time was exceeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TimeLimit {
+    /// That of the item as a whole.
+    Task,
+    /// That between two signs of life.
+    Silence,
+}
+
+/// Why the workers of a new command are not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// One could not be started, or was not ready, or died before it was proven.
+    Died,
+    /// One does not have this function, which is in use.
+    Lacks(FunctionId),
+    /// One failed in each of the first items, and those before it did not.
+    Fails,
+    /// The pool is not running any more, or the workers are to be replaced by yet others.
+    GivenUp,
 }
 
 /// Why an item was cancelled.
@@ -214,12 +319,23 @@ pub(crate) enum Cancellation {
     UnknownFunction,
 }
 
+/// What an answer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The function gave a result.
+    Completed,
+    /// The function failed.
+    Failed,
+}
+
 /// What became of an answer.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Answer<B> {
     /// It concludes this item.
     Accepted { batch: B, item: u64 },
+    /// The function failed at this item, which is tried again.
+    Retried { batch: B, item: u64 },
     /// The item was already concluded, because its time was over or it was cancelled. To be
     /// dropped and counted.
     Late,

@@ -1,12 +1,14 @@
 //! What waits to be sent, first in, first out for each function. What waits of one batch is found
 //! without a look at the others, so that it takes no longer to cancel many than to submit them.
+//!
+//! Items that are to be tried again stand apart, until their time has come. There are few of them.
 
 use std::{
     collections::{BTreeMap, HashMap},
     ops::{Range, RangeInclusive},
 };
 
-use super::{Batch, Chunk, FunctionId};
+use super::{Batch, Chunk, FunctionId, Time, WorkerId};
 
 /// A call carries no more than this many bytes of arguments, unless a single item has more:
 /// 4 MiB. It bounds what a death makes the pool send again, whatever the chunk size.
@@ -25,11 +27,31 @@ struct Run<B> {
 type Place = (u64, u64);
 
 /// A chunk that was taken out of the queue, and what it takes to put it back.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Taken<B> {
     pub(super) chunk: Chunk<B>,
     sequence: u64,
     chunk_size: u64,
+}
+
+/// One item that is to be tried again.
+#[derive(Debug)]
+struct Single<B> {
+    batch: B,
+    function: FunctionId,
+    sequence: u64,
+    item: u64,
+}
+
+impl<B: Batch> Single<B> {
+    fn new(taken: Taken<B>, item: u64) -> Self {
+        let Taken { chunk: Chunk { batch, function, .. }, sequence, .. } = taken;
+        Self { batch, function, sequence, item }
+    }
+
+    fn into_items(self) -> (B, Range<u64>) {
+        (self.batch, self.item..self.item + 1)
+    }
 }
 
 #[derive(Debug)]
@@ -39,15 +61,89 @@ pub(super) struct Queue<B> {
     /// The function and the sequence of each batch that has runs.
     batches: HashMap<u64, (FunctionId, u64)>,
     next_sequence: u64,
+    /// Items that wait for their time, by that time.
+    later: BTreeMap<(Time, u64), Single<B>>,
+    next_later: u64,
+    /// Items that wait for the end of the worker that may still be at them.
+    held: BTreeMap<WorkerId, Single<B>>,
 }
 
 impl<B: Batch> Queue<B> {
     pub(super) fn new() -> Self {
-        Self { runs: BTreeMap::new(), batches: HashMap::new(), next_sequence: 0 }
+        Self {
+            runs: BTreeMap::new(),
+            batches: HashMap::new(),
+            next_sequence: 0,
+            later: BTreeMap::new(),
+            next_later: 0,
+            held: BTreeMap::new(),
+        }
     }
 
+    /// Whether nothing waits, for whatever it may wait.
     pub(super) fn is_empty(&self) -> bool {
-        self.runs.is_empty()
+        self.runs.is_empty() && self.later.is_empty() && self.held.is_empty()
+    }
+
+    /// Whether anything could be sent now.
+    pub(super) fn has_ready(&self) -> bool {
+        !self.runs.is_empty()
+    }
+
+    /// How many items could be sent now to a worker with the functions that `can_run` names.
+    pub(super) fn ready_items(&self, can_run: impl Fn(FunctionId) -> bool) -> u64 {
+        let runs = self.runs.iter().filter(|&(&function, _)| can_run(function));
+        let runs = runs.flat_map(|(_, runs)| runs.values());
+        runs.map(|run| run.items.end - run.items.start).sum()
+    }
+
+    /// How many items wait.
+    pub(super) fn len(&self) -> u64 {
+        self.ready_items(|_| true) + (self.later.len() + self.held.len()) as u64
+    }
+
+    /// The functions that something waits for.
+    pub(super) fn functions(&self) -> impl Iterator<Item = FunctionId> {
+        let apart = self.later.values().chain(self.held.values()).map(|single| single.function);
+        self.runs.keys().copied().chain(apart)
+    }
+
+    /// Puts an item that was taken back, to be taken again from a point in time on.
+    pub(super) fn put_later(&mut self, taken: Taken<B>, item: u64, time: Time) {
+        self.insert_later(Single::new(taken, item), time);
+    }
+
+    /// Keeps an item that was taken until `worker` is through with it.
+    pub(super) fn hold(&mut self, taken: Taken<B>, item: u64, worker: WorkerId) {
+        self.held.insert(worker, Single::new(taken, item));
+    }
+
+    /// The item that is held for a worker.
+    pub(super) fn held(&self, worker: WorkerId) -> Option<(B, u64)> {
+        self.held.get(&worker).map(|single| (single.batch.clone(), single.item))
+    }
+
+    /// The worker is through with the item that was held for it, which may be taken again from a
+    /// point in time on.
+    pub(super) fn release(&mut self, worker: WorkerId, time: Time) {
+        if let Some(single) = self.held.remove(&worker) {
+            self.insert_later(single, time);
+        }
+    }
+
+    /// When the next item that waits for its time can be taken.
+    pub(super) fn next_time(&self) -> Option<Time> {
+        self.later.keys().next().map(|&(time, _)| time)
+    }
+
+    /// Puts back to where they were those whose time has come.
+    pub(super) fn put_back_due(&mut self, now: Time) {
+        while let Some(first) = self.later.first_entry()
+            && first.key().0 <= now
+        {
+            let Single { batch, function, sequence, item } = first.remove();
+            self.insert(function, sequence, Run { batch, items: item..item + 1, chunk_size: 1 });
+        }
     }
 
     pub(super) fn push(
@@ -101,7 +197,7 @@ impl<B: Batch> Queue<B> {
 
     /// Takes out what waits of one batch.
     pub(super) fn remove_batch(&mut self, batch: u64) -> Vec<(B, Range<u64>)> {
-        let mut removed = Vec::new();
+        let mut removed = self.remove_apart(|single| single.batch.id() == batch);
         let Some((function, sequence)) = self.batches.get(&batch).copied() else { return removed };
         if let Some(runs) = self.runs.get_mut(&function) {
             while let Some((&place, _)) = runs.range(places(sequence)).next()
@@ -126,7 +222,20 @@ impl<B: Batch> Queue<B> {
         for run in removed.iter().flat_map(BTreeMap::values) {
             self.batches.remove(&run.batch.id());
         }
-        removed.into_iter().flat_map(BTreeMap::into_values).map(|run| (run.batch, run.items))
+        let apart = self.remove_apart(|single| wanted(single.function));
+        let runs = removed.into_iter().flat_map(BTreeMap::into_values);
+        runs.map(|run| (run.batch, run.items)).chain(apart)
+    }
+
+    fn remove_apart(&mut self, wanted: impl Fn(&Single<B>) -> bool) -> Vec<(B, Range<u64>)> {
+        let mut removed = remove_wanted(&mut self.later, &wanted);
+        removed.extend(remove_wanted(&mut self.held, &wanted));
+        removed.into_iter().map(Single::into_items).collect()
+    }
+
+    fn insert_later(&mut self, single: Single<B>, time: Time) {
+        self.later.insert((time, self.next_later), single);
+        self.next_later += 1;
     }
 
     fn insert(&mut self, function: FunctionId, sequence: u64, run: Run<B>) {
@@ -144,6 +253,15 @@ impl<B: Batch> Queue<B> {
             self.runs.remove(&function);
         }
     }
+}
+
+fn remove_wanted<K: Ord + Copy, B>(
+    singles: &mut BTreeMap<K, Single<B>>,
+    wanted: impl Fn(&Single<B>) -> bool,
+) -> Vec<Single<B>> {
+    let all = singles.iter().filter(|(_, single)| wanted(single));
+    let keys: Vec<_> = all.map(|(&key, _)| key).collect();
+    keys.iter().filter_map(|key| singles.remove(key)).collect()
 }
 
 /// The places of all runs of a batch.

@@ -1,12 +1,11 @@
 //! One worker, as the machine sees it.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    ops::Range,
-    time::Duration,
-};
+use std::{collections::VecDeque, ops::Range, time::Duration};
 
-use super::{Answer, Batch, CallId, FunctionId, GroupId, SlotId, Time, queue::Taken};
+use super::{
+    Answer, Batch, CallId, FunctionId, Generation, GroupId, Repertoire, Settings, SlotId, Time,
+    TimeLimit, queue::Taken,
+};
 
 /// While a worker has less than this much work before it, by the measured time of its items, it
 /// is sent more: 500 us, some ten times what it takes to wake a process. So a worker of short
@@ -28,8 +27,17 @@ pub(super) const MAX_BYTES_IN_FLIGHT: u64 = 1 << 20;
 pub(super) struct Worker<B> {
     pub(super) slot: SlotId,
     pub(super) group: GroupId,
+    pub(super) generation: Generation,
+    /// When it was started.
+    pub(super) started: Time,
+    /// How many items it may be given.
+    pub(super) limit: u64,
     /// How many items it was given so far.
     pub(super) given: u64,
+    /// How many it has answered.
+    pub(super) answered: u64,
+    /// It is given no more, and leaves when it has nothing in flight.
+    pub(super) retiring: bool,
     pub(super) state: State<B>,
 }
 
@@ -38,7 +46,7 @@ pub(super) enum State<B> {
     /// Started; its hello is awaited.
     Greeting { hello_by: Time, ready_by: Time },
     /// Welcomed; it prepares itself.
-    Preparing { ready_by: Time, functions: HashSet<FunctionId> },
+    Preparing { ready_by: Time, repertoire: Repertoire },
     /// Ready for calls, idle if nothing is in flight.
     Serving(Serving<B>),
     /// Asked to leave, with nothing in flight.
@@ -50,8 +58,10 @@ pub(super) enum State<B> {
 
 #[derive(Debug)]
 pub(super) struct Serving<B> {
-    pub(super) functions: HashSet<FunctionId>,
+    pub(super) repertoire: Repertoire,
     pub(super) in_flight: InFlight<B>,
+    /// Since when it has been idle, if it is.
+    pub(super) idle_since: Time,
     /// What an item takes by recent measure; none yet before the first answer.
     item_time: Option<Duration>,
     measured_at: Time,
@@ -67,8 +77,18 @@ pub(super) struct InFlight<B> {
     bytes: u64,
     /// Since when the first unanswered item may have been running.
     pub(super) running_since: Time,
-    /// Since when the worker has been at nothing but items that are concluded, if it is at one.
-    futile_since: Option<Time>,
+    /// When it was last heard of that item.
+    heard_at: Time,
+    /// If the worker is at an item that is concluded.
+    pub(super) futile: Option<Futile>,
+}
+
+/// A worker is at nothing but items that are concluded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Futile {
+    since: Time,
+    /// When it was told to end the one in its hands.
+    pub(super) told_at: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -83,7 +103,14 @@ pub(super) struct Sent<B> {
 
 impl<B: Batch> InFlight<B> {
     pub(super) const fn new(now: Time) -> Self {
-        Self { calls: VecDeque::new(), items: 0, bytes: 0, running_since: now, futile_since: None }
+        Self {
+            calls: VecDeque::new(),
+            items: 0,
+            bytes: 0,
+            running_since: now,
+            heard_at: now,
+            futile: None,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -93,6 +120,7 @@ impl<B: Batch> InFlight<B> {
     fn push(&mut self, now: Time, call: CallId, taken: Taken<B>) {
         if self.calls.is_empty() {
             self.running_since = now;
+            self.heard_at = now;
         }
         self.items += taken.chunk.items.end - taken.chunk.items.start;
         self.bytes += size(&taken);
@@ -115,6 +143,11 @@ impl<B: Batch> InFlight<B> {
         first.answered += 1;
         self.items -= 1;
         self.running_since = now;
+        self.heard_at = now;
+        // Whoever was told to end an item has ended it.
+        if let Some(Futile { told_at: Some(_), .. }) = self.futile {
+            self.futile = None;
+        }
         if first.answered == first.count() {
             self.bytes -= size(&first.taken);
             self.calls.pop_front();
@@ -139,17 +172,49 @@ impl<B: Batch> InFlight<B> {
 
     /// Concludes the item that may be running, the first that is not answered. Returns it, unless
     /// it was concluded before.
-    pub(super) fn conclude_running(&mut self) -> Option<(B, Range<u64>)> {
+    pub(super) fn conclude_running(&mut self) -> Option<(Taken<B>, u64)> {
         let first = self.calls.front_mut().filter(|first| !first.is_futile())?;
         let item = first.open().start;
         first.concluded += 1;
-        Some((first.taken.chunk.batch.clone(), item..item + 1))
+        let taken = first.taken.clone();
+        self.look_at_first();
+        Some((taken, item))
+    }
+
+    /// Takes in a sign of life from an item. False if it is not the one in hand.
+    pub(super) fn progress(&mut self, now: Time, call: CallId, item: u32) -> bool {
+        let is_in_hand = self
+            .running()
+            .is_some_and(|(running, index, _)| running == call && index == u64::from(item));
+        if is_in_hand {
+            self.heard_at = now;
+        }
+        is_in_hand
+    }
+
+    /// The call of the item that may be running, its place in the call, and its function.
+    pub(super) fn running(&self) -> Option<(CallId, u64, FunctionId)> {
+        let first = self.calls.front()?;
+        Some((first.call, first.answered, first.taken.chunk.function))
+    }
+
+    /// The item that may be running, and the chunk that it is of.
+    pub(super) fn first_item(&self) -> Option<Taken<B>> {
+        self.calls.front().map(|first| first.taken.clone())
+    }
+
+    /// The worker has been told to end the item in its hands.
+    pub(super) const fn tell(&mut self, now: Time) {
+        if let Some(futile) = &mut self.futile {
+            futile.told_at = Some(now);
+        }
     }
 
     /// Notes whether the worker is, or still is, at an item that is concluded.
     fn look_at_first(&mut self) {
         let futile = self.calls.front().is_some_and(Sent::is_futile);
-        self.futile_since = futile.then(|| self.futile_since.unwrap_or(self.running_since));
+        let begins = Futile { since: self.running_since, told_at: None };
+        self.futile = futile.then(|| self.futile.unwrap_or(begins));
     }
 
     fn open_items(&self) -> u64 {
@@ -183,10 +248,11 @@ fn size<B: Batch>(taken: &Taken<B>) -> u64 {
 }
 
 impl<B: Batch> Serving<B> {
-    pub(super) fn new(now: Time, functions: HashSet<FunctionId>) -> Self {
+    pub(super) fn new(now: Time, repertoire: Repertoire) -> Self {
         Self {
-            functions,
+            repertoire,
             in_flight: InFlight::new(now),
+            idle_since: now,
             item_time: None,
             measured_at: now,
             answers_since: 0,
@@ -201,8 +267,29 @@ impl<B: Batch> Serving<B> {
         self.in_flight.push(now, call, taken);
     }
 
-    pub(super) const fn count_answer(&mut self) {
+    pub(super) fn count_answer(&mut self, now: Time) {
         self.answers_since += 1;
+        if self.in_flight.is_empty() {
+            self.idle_since = now;
+        }
+    }
+
+    /// Whether the item in its hands can be told to stop.
+    pub(super) fn can_be_told(&self) -> bool {
+        let running = self.in_flight.running();
+        running.is_some_and(|(.., function)| self.repertoire.cancellable.contains(&function))
+    }
+
+    /// When the item in its hands is over a limit of time, and over which one.
+    pub(super) fn overdue_at(&self, settings: &Settings) -> Option<(Time, TimeLimit)> {
+        let (.., function) = self.in_flight.running()?;
+        let InFlight { running_since, heard_at, .. } = self.in_flight;
+        let task = settings.task_timeout.map(|limit| (running_since, limit, TimeLimit::Task));
+        let reports = self.repertoire.reporting.contains(&function);
+        let silence = settings.silence_timeout.filter(|_| reports);
+        let silence = silence.map(|limit| (heard_at, limit, TimeLimit::Silence));
+        let limits = task.into_iter().chain(silence);
+        limits.map(|(since, limit, kind)| (since.saturating_add(limit), kind)).min_by_key(|l| l.0)
     }
 
     /// Takes the time that the answers since the last measure took. A longer time counts at
@@ -230,7 +317,7 @@ impl<B: Batch> Serving<B> {
             return false;
         }
         // It may be stopped, and whoever has begun then is lost.
-        if self.in_flight.futile_since.is_some() {
+        if self.in_flight.futile.is_some() {
             return false;
         }
         let Some(item_time) = self.item_time else { return false };
@@ -265,28 +352,76 @@ impl<B: Batch> Worker<B> {
     }
 
     /// What it can do, unless it is on its way out.
-    pub(super) const fn functions(&self) -> Option<&HashSet<FunctionId>> {
+    pub(super) const fn repertoire(&self) -> Option<&Repertoire> {
         match &self.state {
-            State::Preparing { functions, .. } | State::Serving(Serving { functions, .. }) => {
-                Some(functions)
+            State::Preparing { repertoire, .. } | State::Serving(Serving { repertoire, .. }) => {
+                Some(repertoire)
             }
             State::Greeting { .. } | State::Leaving { .. } | State::Stopping { .. } => None,
         }
     }
 
+    /// Whether it is ready and has nothing to do.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(&self.state, State::Serving(serving) if serving.in_flight.is_empty())
+    }
+
+    /// Whether it is ready, and not on its way out.
+    pub(super) const fn is_serving(&self) -> bool {
+        matches!(self.state, State::Serving(_))
+    }
+
+    /// Whether it is on its way to be ready.
+    pub(super) const fn is_starting(&self) -> bool {
+        matches!(self.state, State::Greeting { .. } | State::Preparing { .. })
+    }
+
     /// When the machine has to look at it again, if nothing else happens.
-    pub(super) fn deadline(&self, task_timeout: Option<Duration>) -> Option<Time> {
+    pub(super) fn deadline(&self, settings: &Settings) -> Option<Time> {
         match &self.state {
             State::Greeting { hello_by, .. } => Some(*hello_by),
             State::Preparing { ready_by, .. } => Some(*ready_by),
             State::Serving(serving) if serving.in_flight.is_empty() => None,
-            State::Serving(Serving { in_flight, .. }) => {
-                let over = task_timeout.map(|limit| in_flight.running_since.saturating_add(limit));
-                let futile = in_flight.futile_since.map(|since| since.saturating_add(MAX_FUTILE));
-                over.into_iter().chain(futile).min()
-            }
+            State::Serving(serving) => match serving.in_flight.futile {
+                // What it is at is concluded, for whatever reason.
+                Some(Futile { told_at: Some(told_at), .. }) => {
+                    Some(told_at.saturating_add(settings.cancel_grace))
+                }
+                Some(Futile { since, told_at: None }) => Some(since.saturating_add(MAX_FUTILE)),
+                None => serving.overdue_at(settings).map(|(time, _)| time),
+            },
             State::Leaving { by } => Some(*by),
             State::Stopping { kill_at, .. } => *kill_at,
         }
     }
+
+    /// What it is doing, for people.
+    pub(super) fn view(&self) -> StateView {
+        match &self.state {
+            State::Greeting { .. } | State::Preparing { .. } => StateView::Starting,
+            State::Serving(serving) => match serving.in_flight.running() {
+                Some((.., function)) => {
+                    StateView::Busy { function, since: serving.in_flight.running_since }
+                }
+                None => StateView::Idle,
+            },
+            State::Leaving { .. } => StateView::Leaving,
+            State::Stopping { .. } => StateView::Stopping,
+        }
+    }
+}
+
+/// What a worker is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StateView {
+    /// It is not ready yet.
+    Starting,
+    /// It is ready, and has nothing to do.
+    Idle,
+    /// It may be running an item of this function, since that time.
+    Busy { function: FunctionId, since: Time },
+    /// It was asked to leave.
+    Leaving,
+    /// It is being ended.
+    Stopping,
 }

@@ -18,18 +18,14 @@ impl<B: Batch> Machine<B> {
     pub(super) fn cancel(&mut self, batch: u64) {
         let in_flight = self.workers.values_mut().filter_map(Worker::in_flight_mut);
         let sent = in_flight.flat_map(|in_flight| in_flight.cancel(batch));
-        let ending = Ending::Cancelled(Cancellation::ByCaller);
-        for (batch, items) in sent.chain(self.queue.remove_batch(batch)) {
-            self.actions.push(Action::Conclude { batch, items, ending });
-        }
+        let cancelled: Vec<_> = sent.chain(self.queue.remove_batch(batch)).collect();
+        self.conclude_all(cancelled, Ending::Cancelled(Cancellation::ByCaller));
     }
 
     /// Cancels what waits of a batch, and leaves alone what was sent.
     pub(super) fn withdraw(&mut self, batch: u64) {
-        let ending = Ending::Cancelled(Cancellation::ByCaller);
-        for (batch, items) in self.queue.remove_batch(batch) {
-            self.actions.push(Action::Conclude { batch, items, ending });
-        }
+        let withdrawn = self.queue.remove_batch(batch);
+        self.conclude_all(withdrawn, Ending::Cancelled(Cancellation::ByCaller));
     }
 
     /// Cancels everything that is pending and stops every worker.
@@ -59,19 +55,17 @@ impl<B: Batch> Machine<B> {
         let (groups, workers) = (&self.groups, &self.workers);
         let unknown = |function: FunctionId| {
             let groups = groups.iter().filter_map(|group| group.functions.as_ref());
-            let workers = workers.values().filter_map(Worker::functions);
+            let workers = workers.values().filter_map(Worker::repertoire);
+            let workers = workers.map(|repertoire| &repertoire.functions);
             !groups.chain(workers).any(|known| known.contains(&function))
         };
-        let ending = Ending::Cancelled(Cancellation::UnknownFunction);
-        for (batch, items) in self.queue.remove_functions(unknown) {
-            self.actions.push(Action::Conclude { batch, items, ending });
-        }
+        let removed: Vec<_> = self.queue.remove_functions(unknown).collect();
+        self.conclude_all(removed, Ending::Cancelled(Cancellation::UnknownFunction));
     }
 
     pub(super) fn cancel_queue(&mut self, reason: Cancellation) {
-        for (batch, items) in self.queue.remove_functions(|_| true) {
-            self.actions.push(Action::Conclude { batch, items, ending: Ending::Cancelled(reason) });
-        }
+        let removed: Vec<_> = self.queue.remove_functions(|_| true).collect();
+        self.conclude_all(removed, Ending::Cancelled(reason));
     }
 
     fn cancel_in_flight(&mut self, in_flight: InFlight<B>, reason: Cancellation) {
@@ -101,8 +95,15 @@ impl<B: Batch> Machine<B> {
         }
     }
 
+    fn conclude_all(&mut self, all: Vec<(B, Range<u64>)>, ending: Ending) {
+        for (batch, items) in all {
+            self.conclude(batch, items, ending);
+        }
+    }
+
     pub(super) fn conclude(&mut self, batch: B, items: Range<u64>, ending: Ending) {
         if !items.is_empty() {
+            self.forget_tries(batch.id(), &items);
             self.actions.push(Action::Conclude { batch, items, ending });
         }
     }

@@ -3,7 +3,8 @@
 
 use super::{
     super::{
-        Action, Cancellation, Ending, GroupId, SlotId, StartFault, Time, Unread, WorkerId,
+        Action, Cancellation, Flaw, Generation, GroupId, Settings, SlotId, StartFault, Time,
+        Unread, WorkerId,
         worker::{InFlight, Sent, State, Worker},
     },
     Batch, Machine, Phase,
@@ -13,18 +14,17 @@ impl<B: Batch> Machine<B> {
     pub(super) fn not_started(&mut self, now: Time, id: WorkerId, fault: StartFault) {
         let Some(worker) = self.workers.remove(&id) else { return };
         self.leave_slot(id, worker.slot);
-        self.start_failed(now, id, worker.group, fault);
+        self.start_gone(now, id, &worker, fault);
     }
 
     pub(super) fn unfit(&mut self, now: Time, id: WorkerId) {
         let Some(worker) = self.workers.get(&id) else { return };
-        let group = worker.group;
         // What a worker that is being stopped makes of it is its own affair.
         if !matches!(worker.state, State::Greeting { .. } | State::Preparing { .. }) {
             return;
         }
         self.stop(now, id);
-        self.start_failed(now, id, group, StartFault::Permanent);
+        self.start_failed(now, id, StartFault::Permanent);
     }
 
     pub(super) fn disconnected(&mut self, now: Time, id: WorkerId) {
@@ -41,9 +41,10 @@ impl<B: Batch> Machine<B> {
     }
 
     pub(super) fn exited(&mut self, now: Time, id: WorkerId, unread: Unread) {
-        let Some(worker) = self.workers.remove(&id) else { return };
+        let Some(mut worker) = self.workers.remove(&id) else { return };
         self.leave_slot(id, worker.slot);
-        let (accounted, never_read) = match worker.state {
+        let state = std::mem::replace(&mut worker.state, State::Leaving { by: now });
+        let (accounted, never_read) = match state {
             State::Greeting { .. } | State::Preparing { .. } => (false, 0),
             State::Leaving { .. } => (true, 0),
             State::Serving(serving) => (false, self.settle(now, id, serving.in_flight, unread)),
@@ -52,8 +53,11 @@ impl<B: Batch> Machine<B> {
             }
         };
         let served = worker.given > never_read;
+        let was_candidate = self.candidate_gone(id);
         if !served && !accounted {
-            self.start_failed(now, id, worker.group, StartFault::Passing);
+            self.start_gone(now, id, &worker, StartFault::Passing);
+        } else if was_candidate && !accounted {
+            self.roll_back(now, Some(id), Flaw::Died);
         } else if self.settings.one_call && !self.queue.is_empty() {
             self.fail(now, id);
         } else if served {
@@ -63,38 +67,58 @@ impl<B: Batch> Machine<B> {
 
     /// Ends whoever is over a limit of time, or has been at what nobody wants any more.
     pub(super) fn expire(&mut self, now: Time) {
-        let limit = self.settings.task_timeout;
+        let is_due = |worker: &Worker<B>, settings: &Settings| {
+            worker.deadline(settings).is_some_and(|deadline| deadline <= now)
+        };
         let due: Vec<_> = self
             .workers
             .iter()
-            .filter(|(_, worker)| worker.deadline(limit).is_some_and(|deadline| deadline <= now))
+            .filter(|(_, worker)| is_due(worker, &self.settings))
             .map(|(&id, _)| id)
             .collect();
         for id in due {
             let Some(worker) = self.workers.get_mut(&id) else { continue };
             // The one before may have ended the pool, and with it what this one was due for.
-            if worker.deadline(limit).is_none_or(|deadline| deadline > now) {
+            if !is_due(worker, &self.settings) {
                 continue;
             }
-            let group = worker.group;
             match &mut worker.state {
                 State::Greeting { .. } | State::Preparing { .. } => {
                     self.stop_at_once(now, id);
                     self.account(id);
-                    self.start_failed(now, id, group, StartFault::Permanent);
+                    self.start_failed(now, id, StartFault::Permanent);
                 }
-                State::Serving(serving) => {
-                    let after = now.saturating_sub(serving.in_flight.running_since);
-                    // One that was cancelled is concluded already.
-                    if let Some((batch, items)) = serving.in_flight.conclude_running() {
-                        let ending = Ending::TimedOut { worker: id, after };
-                        self.conclude(batch, items, ending);
-                    }
-                    self.stop(now, id);
-                }
+                State::Serving(_) => self.end_item(now, id),
                 State::Leaving { .. } => self.stop(now, id),
                 State::Stopping { .. } => self.stop_at_once(now, id),
             }
+        }
+    }
+
+    /// Ends the item in the hands of a worker, which is over its time or not wanted any more: by
+    /// telling the worker, if that is of use, and otherwise, or if that was not enough, by stopping it.
+    fn end_item(&mut self, now: Time, id: WorkerId) {
+        let Some(Worker { state: State::Serving(serving), .. }) = self.workers.get_mut(&id) else {
+            return;
+        };
+        let was_told = serving.in_flight.futile.is_some_and(|futile| futile.told_at.is_some());
+        let overdue = serving.overdue_at(&self.settings);
+        let after = now.saturating_sub(serving.in_flight.running_since);
+        // One that was cancelled is concluded already.
+        let concluded = serving.in_flight.conclude_running();
+        let told = match serving.in_flight.running() {
+            Some((call, item, _)) if serving.can_be_told() && !was_told => {
+                serving.in_flight.tell(now);
+                Some((call, u32::try_from(item).unwrap_or(u32::MAX)))
+            }
+            _ => None,
+        };
+        if let (Some((taken, item)), Some((_, limit))) = (concluded, overdue) {
+            self.time_out(taken, item, id, after, limit);
+        }
+        match told {
+            Some((call, item)) => self.actions.push(Action::Cancel { worker: id, call, item }),
+            None => self.stop(now, id),
         }
     }
 
@@ -103,6 +127,7 @@ impl<B: Batch> Machine<B> {
         if !matches!(self.phase, Phase::Running | Phase::Closing | Phase::Interrupted) {
             return;
         }
+        self.note_aged_and_idle(now);
         let finished = !self.needs_workers();
         let done: Vec<_> = self
             .workers
@@ -110,7 +135,7 @@ impl<B: Batch> Machine<B> {
             .filter(|(_, worker)| match &worker.state {
                 State::Serving(serving) => {
                     let idle = serving.in_flight.is_empty();
-                    idle && (finished || self.items_left(worker) == 0)
+                    idle && (finished || Self::items_left(worker) == 0)
                 }
                 State::Greeting { .. } | State::Preparing { .. } => finished,
                 State::Leaving { .. } | State::Stopping { .. } => false,
@@ -134,23 +159,46 @@ impl<B: Batch> Machine<B> {
         for sent in in_flight.calls {
             let mut rest = sent.open();
             if std::mem::take(&mut may_have_run) && !sent.is_futile() {
-                let running = rest.start..rest.start + 1;
-                rest.start = running.end;
-                let ending = Ending::Lost { worker: id, after };
-                self.conclude(sent.taken.chunk.batch.clone(), running, ending);
+                let running = rest.start;
+                rest.start += 1;
+                self.lose(now, sent.taken.clone(), running, id, after);
             }
             self.put_back(sent.taken, rest);
         }
+        self.release_held(now, id);
         never_read
     }
 
+    /// Counts the failed start of a worker that is there yet.
+    pub(super) fn start_failed(&mut self, now: Time, id: WorkerId, fault: StartFault) {
+        let Some(worker) = self.workers.get(&id) else { return };
+        let (group, generation) = (worker.group, worker.generation);
+        self.count_failed_start(now, id, group, generation, fault);
+    }
+
+    /// Counts the failed start of a worker that is gone.
+    fn start_gone(&mut self, now: Time, id: WorkerId, worker: &Worker<B>, fault: StartFault) {
+        self.count_failed_start(now, id, worker.group, worker.generation, fault);
+    }
+
     /// Counts a failed start, if more are needed; beyond the budget, or where another try would
-    /// fail in the same way, the pool fails.
-    fn start_failed(&mut self, now: Time, id: WorkerId, group: GroupId, fault: StartFault) {
+    /// fail in the same way, the pool fails. The start of a new command fails that command.
+    fn count_failed_start(
+        &mut self,
+        now: Time,
+        id: WorkerId,
+        group: GroupId,
+        generation: Generation,
+        fault: StartFault,
+    ) {
+        if self.is_of_new_command(group, generation) {
+            return self.roll_back(now, Some(id), Flaw::Died);
+        }
+        self.candidate_gone(id);
         if !self.needs_workers() {
             return;
         }
-        let spent = self.budget.spend(now);
+        let spent = self.budget.spend(now, &mut self.jitter);
         let hopeless = fault == StartFault::Permanent
             && self.groups.get(group.0).is_some_and(|group| !group.ever_ready);
         if spent || hopeless || self.settings.one_call {
@@ -166,7 +214,7 @@ impl<B: Batch> Machine<B> {
     }
 
     /// Lets a worker go that has nothing in flight.
-    fn leave(&mut self, now: Time, id: WorkerId) {
+    pub(super) fn leave(&mut self, now: Time, id: WorkerId) {
         let goes_by_itself = self.workers.get(&id).is_some_and(|worker| self.is_through(worker));
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let slot = worker.slot;
@@ -225,10 +273,10 @@ impl<B: Batch> Machine<B> {
     }
 
     fn leave_slot(&mut self, id: WorkerId, slot: SlotId) {
-        if let Some(seat) = self.slots.get_mut(slot.0 as usize)
-            && *seat == Some(id)
+        if let Some(seat) = self.seats.get_mut(slot.0 as usize)
+            && seat.taken == Some(id)
         {
-            *seat = None;
+            seat.taken = None;
         }
     }
 

@@ -12,6 +12,10 @@ const F: FunctionId = FunctionId(0);
 const G: FunctionId = FunctionId(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
+fn timed_out(worker: u64, after: Duration) -> Ending {
+    Ending::TimedOut { worker: WorkerId(worker), after, limit: TimeLimit::Task }
+}
+
 fn lost(ended: &[(u64, Ending)]) -> Vec<u64> {
     let lost = ended.iter().filter(|(_, ending)| matches!(ending, Ending::Lost { .. }));
     lost.map(|&(item, _)| item).collect()
@@ -38,7 +42,7 @@ fn a_timeout_costs_one_item_and_the_rest_of_its_chunk_goes_elsewhere() {
     rig.answer(0);
     rig.pass(limit);
     assert_eq!(rig.terminated, [WorkerId(0)]);
-    assert_eq!(rig.ended, [(1, Ending::TimedOut { worker: WorkerId(0), after: limit })]);
+    assert_eq!(rig.ended, [(1, timed_out(0, limit))]);
     rig.exit(0, Unread::Nothing);
     assert_eq!(rig.sent_to(1), [(2, 5)]);
     rig.answer_all();
@@ -92,8 +96,13 @@ fn a_pool_whose_workers_never_become_ready_fails_after_a_few_starts() {
         let next = rig.machine.deadline().unwrap_or(rig.now);
         rig.pass(next - rig.now);
     }
-    let times: Vec<_> = rig.started.iter().map(|(_, time)| time.as_millis()).collect();
-    assert_eq!(times, [0, 100, 300, 700]);
+    let times: Vec<_> = rig.started.iter().map(|&(_, time)| time).collect();
+    let waits: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!((times[0], waits.len()), (Duration::ZERO, 3));
+    for (wait, least) in waits.into_iter().zip([100, 200, 400]) {
+        let least = MILLISECOND * least;
+        assert!((least..=least * 5 / 4).contains(&wait), "{wait:?} for {least:?}");
+    }
     assert_eq!(rig.failed, Some(WorkerId(3)));
     let cancelled = Ending::Cancelled(Cancellation::PoolFailed);
     assert_eq!(rig.ended, (0..10).map(|item| (item, cancelled)).collect::<Vec<_>>());
@@ -114,7 +123,7 @@ fn a_pool_whose_workers_are_never_ready_in_time_fails_too() {
         rig.pass(Duration::from_secs(60));
         assert_eq!(rig.killed.last(), Some(&worker));
         rig.exit(worker.0, Unread::Nothing);
-        rig.pass(Duration::from_secs(5));
+        rig.pass(Duration::from_millis(6_250));
     }
     assert_eq!((rig.started.len(), rig.failed), (5, Some(WorkerId(4))));
 }
@@ -356,13 +365,19 @@ fn a_kill_is_not_preceded_by_the_polite_signal() {
 fn a_breach_ends_the_worker_and_what_it_says_then_is_late() {
     let mut rig = Rig::serving(settings(1));
     rig.submit(F, 2, 1);
-    let unknown = rig.machine.answer(rig.now, WorkerId(0), CallId(7), 0);
+    let unknown = rig.machine.answer(rig.now, WorkerId(0), CallId(7), 0, Verdict::Completed);
     assert_eq!(unknown, Answer::Refused);
     rig.handle(Event::Misbehaved { worker: WorkerId(0) });
     assert_eq!(rig.killed, [WorkerId(0)]);
-    assert_eq!(rig.machine.answer(rig.now, WorkerId(0), CallId(7), 0), Answer::Late);
+    assert_eq!(
+        rig.machine.answer(rig.now, WorkerId(0), CallId(7), 0, Verdict::Completed),
+        Answer::Late
+    );
     rig.exit(0, Unread::Nothing);
-    assert_eq!(rig.machine.answer(rig.now, WorkerId(0), CallId(0), 0), Answer::Refused);
+    assert_eq!(
+        rig.machine.answer(rig.now, WorkerId(0), CallId(0), 0, Verdict::Completed),
+        Answer::Refused
+    );
     assert_eq!(lost(&rig.ended), [0]);
 }
 

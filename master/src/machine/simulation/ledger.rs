@@ -1,5 +1,7 @@
 //! The books that are kept beside the machine, and the rules on what may be entered.
 
+mod again;
+mod rollout;
 mod rules;
 
 use std::{
@@ -7,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use self::{again::Tries, rollout::Rollouts};
 use super::{
     super::{queue::MAX_CHUNK_BYTES, *},
     Load,
@@ -36,7 +39,18 @@ pub(super) struct Ledger {
     /// How many items are [`ItemState::Unwanted`].
     unwanted: u64,
     /// What may have been running at a worker that has died, and is to be lost.
-    to_be_lost: Vec<(WorkerId, Place, Duration)>,
+    to_be_lost: Vec<(Place, Ending)>,
+    /// What came to an end, and is to be tried again.
+    to_be_retried: Vec<(Place, Ending)>,
+    /// The items that wait apart, to be tried again.
+    apart: BTreeMap<Place, Apart>,
+    /// How many seats there are.
+    size: usize,
+    /// How many there have been, whose workers may not be gone.
+    largest_size: usize,
+    /// The fewest that there have been.
+    smallest_size: usize,
+    rollouts: Rollouts,
 }
 
 /// Of an item: its batch in the order of submission, and its number therein.
@@ -49,12 +63,24 @@ struct Batch {
     items: Vec<ItemState>,
     /// Items that a worker which keeps to the protocol has begun.
     begun: HashMap<u64, WorkerId>,
+    tries: HashMap<u64, Tries>,
+}
+
+/// An item is to be tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Apart {
+    /// Once this worker is through with it.
+    Held(WorkerId),
+    /// At some time between these.
+    Later { earliest: Time, latest: Time },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ItemState {
     Waiting,
     Sent(WorkerId),
+    /// It is to be tried again.
+    Apart,
     /// It was cancelled, and is to be concluded at once for that.
     Unwanted,
     Concluded,
@@ -70,7 +96,10 @@ impl ItemState {
 struct Worker {
     slot: SlotId,
     group: GroupId,
-    functions: HashSet<FunctionId>,
+    generation: Generation,
+    repertoire: Repertoire,
+    started: Time,
+    greeted: bool,
     ready: bool,
     /// It is on its way out: it is to be sent nothing, and its seat is free.
     dismissed: bool,
@@ -83,8 +112,16 @@ struct Worker {
     outstanding: VecDeque<Outstanding>,
     /// Since when the first of `outstanding` is the first.
     since: Time,
-    /// Since when the first of `outstanding` has always been a cancelled one.
+    /// When it was last heard of the first of `outstanding`.
+    heard: Time,
+    /// Since when the first of `outstanding` has always been a concluded one.
     futile_since: Option<Time>,
+    /// When it was told to end the first of `outstanding`.
+    told_at: Option<Time>,
+    /// Since when it has been idle.
+    idle_since: Time,
+    over_soft: bool,
+    over_hard: bool,
 }
 
 /// An item that a worker was sent, and has not answered.
@@ -125,6 +162,9 @@ impl Ledger {
         let groups = settings.slots.iter().map(|group| group.0 + 1).max().unwrap_or(0);
         Self {
             starts: Starts::new(settings.clone()),
+            size: settings.slots.len(),
+            smallest_size: settings.slots.len(),
+            largest_size: settings.slots.len(),
             settings,
             batches: HashMap::new(),
             waiting: BTreeMap::new(),
@@ -140,6 +180,9 @@ impl Ledger {
             ended: false,
             unwanted: 0,
             to_be_lost: Vec::new(),
+            to_be_retried: Vec::new(),
+            apart: BTreeMap::new(),
+            rollouts: Rollouts::default(),
         }
     }
 
@@ -152,10 +195,17 @@ impl Ledger {
                 let places = (0..load.items()).map(|item| (order, item));
                 self.waiting.entry(function).or_default().extend(places);
                 let begun = HashMap::new();
-                let batch = Batch { order, function, chunk_size, items, begun };
+                let tries = HashMap::new();
+                let batch = Batch { order, function, chunk_size, items, begun, tries };
                 self.batches.insert(load.id, batch);
             }
             Request::Cancel { batch } => self.cancelled(*batch),
+            Request::Resize { slots } => {
+                self.size = *slots;
+                self.largest_size = self.largest_size.max(*slots);
+                self.smallest_size = self.smallest_size.min(*slots);
+            }
+            Request::Replace { generation, .. } => self.rollouts.begin(*generation),
             Request::Close => self.closed = true,
             Request::Interrupt => {
                 self.closed = true;
@@ -180,6 +230,7 @@ impl Ledger {
         }
         let order = batch.order;
         self.waiting.entry(batch.function).or_default().retain(|place| place.0 != order);
+        self.apart.retain(|place, _| place.0 != order);
         let ids: Vec<_> = self.workers.keys().copied().collect();
         for id in ids {
             self.note_futility(id);
@@ -188,24 +239,60 @@ impl Ledger {
 
     fn note_futility(&mut self, id: WorkerId) {
         let worker = self.workers.get_mut(&id).unwrap();
-        let first = worker.outstanding.front();
-        let futile =
-            first.is_some_and(|first| self.batches[&first.load].state_of(first.item).is_decided());
+        let futile = worker.outstanding.front().is_some_and(|first| {
+            let batch = &self.batches[&first.load];
+            let held = self.apart.get(&(batch.order, first.item)) == Some(&Apart::Held(id));
+            batch.state_of(first.item).is_decided() || held
+        });
         worker.futile_since = futile.then(|| worker.futile_since.unwrap_or(worker.since));
+        worker.told_at = worker.told_at.filter(|_| futile);
     }
 
-    pub(super) fn greeted(&mut self, id: WorkerId, functions: HashSet<FunctionId>) {
+    pub(super) fn greeted(&mut self, id: WorkerId, repertoire: Repertoire) {
         let worker = self.workers.get_mut(&id).unwrap();
         if !worker.dismissed {
-            worker.functions.clone_from(&functions);
-            self.announced[worker.group.0] = Some(functions);
+            worker.greeted = true;
+            worker.repertoire = repertoire.clone();
+            // One that is on trial speaks for itself alone.
+            if !self.rollouts.greeted(worker, &repertoire.functions) {
+                self.announced[worker.group.0] = Some(repertoire.functions);
+            }
         }
     }
 
-    pub(super) fn ready(&mut self, id: WorkerId) {
+    pub(super) fn measured(&mut self, id: WorkerId, memory: u64) {
+        let over = |limit: Option<u64>| limit.is_some_and(|limit| memory > limit);
+        let worker = self.workers.get_mut(&id).unwrap();
+        if worker.greeted && !worker.dismissed {
+            worker.over_soft |= over(self.settings.soft_memory);
+            worker.over_hard |= over(self.settings.hard_memory);
+        }
+    }
+
+    /// A worker tells that an item is alive.
+    pub(super) fn progressed(
+        &mut self,
+        now: Time,
+        id: WorkerId,
+        call: CallId,
+        index: u32,
+        ok: bool,
+    ) {
+        let worker = self.workers.get_mut(&id).unwrap();
+        let first = worker.outstanding.front();
+        let expected = first.is_some_and(|first| first.call == call && first.index == index);
+        let gone = self.terminated || self.starts.must_fail;
+        assert!(ok == expected || gone, "a sign of life is taken for another");
+        if expected {
+            worker.heard = now;
+        }
+    }
+
+    pub(super) fn ready(&mut self, now: Time, id: WorkerId) {
         let worker = self.workers.get_mut(&id).unwrap();
         if !worker.dismissed {
             worker.ready = true;
+            worker.idle_since = now;
             self.ever_ready.insert(worker.group);
         }
     }
@@ -220,15 +307,14 @@ impl Ledger {
 
     pub(super) fn not_started(&mut self, now: Time, id: WorkerId, fault: StartFault) {
         let worker = self.workers.remove(&id).unwrap();
-        self.start_failed(now, worker.group, fault);
+        self.start_failed(now, &worker, fault);
     }
 
     pub(super) fn unfit(&mut self, now: Time, id: WorkerId) {
         let worker = self.workers.get_mut(&id).unwrap();
         if !std::mem::replace(&mut worker.dismissed, true) {
             worker.accounted = true;
-            let group = worker.group;
-            self.start_failed(now, group, StartFault::Permanent);
+            self.start_failed_of(now, id, StartFault::Permanent);
         }
     }
 
@@ -249,6 +335,7 @@ impl Ledger {
         id: WorkerId,
         call: CallId,
         index: u32,
+        verdict: Verdict,
         answer: &Answer<Load>,
     ) {
         let shut_down = self.terminated || self.starts.must_fail;
@@ -262,19 +349,42 @@ impl Ledger {
         }
         let item = worker.outstanding.pop_front().unwrap();
         worker.since = now;
+        worker.heard = now;
+        worker.idle_since = now;
+        // Whoever was told to end an item has ended it.
+        if worker.told_at.take().is_some() {
+            worker.futile_since = None;
+        }
+        let broke_protocol = worker.broke_protocol;
+        let may_retry = self.may_retry(&item, false);
         let batch = self.batches.get_mut(&item.load).unwrap();
+        let place = (batch.order, item.item);
         let state = &mut batch.items[usize::try_from(item.item).unwrap()];
         match answer {
             Answer::Accepted { batch: load, item: number } => {
                 assert_eq!((load.id, *number), (item.load, item.item), "taken for another item");
                 assert_eq!(*state, ItemState::Sent(id), "an answer to what is concluded");
-                let begun = batch.begun.get(number) == Some(&id) || worker.broke_protocol;
+                let begun = batch.begun.get(number) == Some(&id) || broke_protocol;
                 assert!(begun, "answered, and never begun");
+                let again = verdict == Verdict::Failed && self.settings.retry_failed && may_retry;
+                assert!(!again, "a failure is not tried again");
                 *state = ItemState::Concluded;
             }
+            Answer::Retried { batch: load, item: number } => {
+                assert_eq!((load.id, *number), (item.load, item.item), "taken for another item");
+                assert_eq!(*state, ItemState::Sent(id), "what is concluded is tried again");
+                assert_eq!(verdict, Verdict::Failed, "a result is tried again");
+                assert!(self.settings.retry_failed && may_retry, "a failure is tried again");
+                *state = ItemState::Apart;
+                self.put_apart(now, &item, false);
+            }
             Answer::Late => {
-                // After a shutdown the machine has concluded it, and not yet said so.
-                assert!(state.is_decided() || shut_down, "a good answer is dropped");
+                if self.apart.get(&place) == Some(&Apart::Held(id)) {
+                    self.release(now, &item);
+                } else {
+                    // After a shutdown the machine has concluded it, and not yet said so.
+                    assert!(state.is_decided() || shut_down, "a good answer is dropped");
+                }
             }
             Answer::Refused => panic!("a good answer is refused"),
         }
@@ -294,33 +404,49 @@ impl Ledger {
             let batch = self.batches.get_mut(&outstanding.load).unwrap();
             let place = (batch.order, outstanding.item);
             let state = &mut batch.items[usize::try_from(outstanding.item).unwrap()];
+            if self.apart.get(&place) == Some(&Apart::Held(id)) {
+                self.release(now, outstanding);
+                continue;
+            }
             // After a shutdown the machine has concluded it, and not yet said so.
             if state.is_decided() || shut_down {
                 continue;
             }
             if position == 0 && !untouched {
-                self.to_be_lost.push((id, place, now - worker.since));
+                self.may_have_run(now, id, outstanding, now - worker.since);
             } else {
                 *state = ItemState::Waiting;
                 self.waiting.entry(batch.function).or_default().insert(place);
             }
         }
         let served = worker.given > never_read;
+        if served {
+            self.rollouts.died(&worker);
+        }
         if served && !self.settings.one_call {
             self.starts.served();
         } else if !served && !worker.accounted {
-            self.start_failed(now, worker.group, StartFault::Passing);
+            self.start_failed(now, &worker, StartFault::Passing);
         } else if self.settings.one_call && self.is_waiting() {
             self.starts.must_fail = true;
         }
     }
 
-    fn start_failed(&mut self, now: Time, group: GroupId, fault: StartFault) {
+    fn start_failed_of(&mut self, now: Time, id: WorkerId, fault: StartFault) {
+        let worker = self.workers.remove(&id).unwrap();
+        self.start_failed(now, &worker, fault);
+        self.workers.insert(id, worker);
+    }
+
+    fn start_failed(&mut self, now: Time, worker: &Worker, fault: StartFault) {
+        if self.rollouts.start_failed(worker) {
+            return;
+        }
         let needed = !self.closed || self.is_waiting();
         if self.is_shut_down() || !needed {
             return;
         }
-        let hopeless = fault == StartFault::Permanent && !self.ever_ready.contains(&group);
+        let hopeless = fault == StartFault::Permanent && !self.ever_ready.contains(&worker.group);
         self.starts.failed(now, hopeless);
     }
 
@@ -329,7 +455,7 @@ impl Ledger {
     }
 
     fn is_waiting(&self) -> bool {
-        self.waiting.values().any(|places| !places.is_empty())
+        !self.apart.is_empty() || self.waiting.values().any(|places| !places.is_empty())
     }
 
     const fn is_shut_down(&self) -> bool {
@@ -339,10 +465,13 @@ impl Ledger {
     /// Takes in a decision of the machine, and checks that it is allowed.
     pub(super) fn decided(&mut self, now: Time, action: &Action<Load>) {
         match action {
-            Action::Start { worker, slot, group } => self.start(now, *worker, *slot, *group),
+            Action::Start { worker, slot, group, generation } => {
+                self.start(now, *worker, *slot, *group, *generation);
+            }
             // Whoever is gone in the same round need not be told anything.
             Action::Welcome { worker }
             | Action::Drain { worker }
+            | Action::Cancel { worker, .. }
             | Action::Terminate { worker }
             | Action::Kill { worker }
                 if !self.workers.contains_key(worker) =>
@@ -357,7 +486,12 @@ impl Ledger {
                 assert_eq!(*last, self.settings.one_call, "the last call");
                 self.send(now, *worker, *call, chunk);
             }
+            Action::Cancel { worker, call, item } => self.tell(now, *worker, *call, *item),
+            Action::Retry { batch, item, ending } => self.retried(now, batch, *item, *ending),
+            Action::RollBack { group, flaw, .. } => self.rolled_back(*group, *flaw),
+            Action::RolledOut { group, generation } => self.rolled_out(*group, *generation),
             Action::Drain { worker } => {
+                assert!(self.has_to_leave(now, *worker), "asked to leave without a cause");
                 let worker = self.workers.get_mut(worker).unwrap();
                 assert!(worker.outstanding.is_empty(), "asked to leave with work in its hands");
                 worker.accounted = true;
@@ -389,19 +523,31 @@ impl Ledger {
         }
     }
 
-    fn start(&mut self, now: Time, id: WorkerId, slot: SlotId, group: GroupId) {
+    fn start(
+        &mut self,
+        now: Time,
+        id: WorkerId,
+        slot: SlotId,
+        group: GroupId,
+        generation: Generation,
+    ) {
         assert!(!self.is_shut_down() && !self.ended, "started after the shutdown has begun");
         assert!(!self.closed || self.is_waiting(), "started, and there is nothing to do");
         assert!(id.0 >= self.next_worker, "an old id");
         self.next_worker = id.0 + 1;
         self.starts.check_start(now);
-        let taken = self.workers.values().any(|other| other.slot == slot && !other.dismissed);
-        assert!(!taken, "the seat is taken");
-        assert_eq!(self.settings.slots[slot.0 as usize], group);
+        assert!(self.workers.len() <= self.size, "too many workers live");
+        assert!((slot.0 as usize) < self.size, "there is no such seat");
+        let group_of_seat = self.settings.slots.get(slot.0 as usize).copied();
+        assert_eq!(group_of_seat.unwrap_or(GroupId(0)), group);
+        self.rollouts.check_start(group, generation);
         let worker = Worker {
             slot,
             group,
-            functions: HashSet::new(),
+            generation,
+            repertoire: Repertoire::default(),
+            started: now,
+            greeted: false,
             ready: false,
             dismissed: false,
             accounted: false,
@@ -410,20 +556,29 @@ impl Ledger {
             given: 0,
             outstanding: VecDeque::new(),
             since: now,
+            heard: now,
             futile_since: None,
+            told_at: None,
+            idle_since: now,
+            over_soft: false,
+            over_hard: false,
         };
+        let replaces = self.rollouts.is_under_way();
+        // Whoever finishes what it has may still sit where another is to sit.
+        let sits = |other: &Worker| other.slot == slot && !other.dismissed && other.is_idle();
+        let taken = self.workers.values().any(sits);
+        assert!(!taken || replaces, "the seat is taken");
         self.workers.insert(id, worker);
     }
 
     fn kill(&mut self, now: Time, id: WorkerId) {
         let worker = self.workers.get_mut(&id).unwrap();
         assert!(!std::mem::replace(&mut worker.killed, true), "killed twice");
-        if !std::mem::replace(&mut worker.dismissed, true) {
+        if !std::mem::replace(&mut worker.dismissed, true) && !worker.over_hard {
             // Together with the pool, or as it was not ready in time.
             assert!(!worker.ready || self.terminated, "killed without a cause");
             worker.accounted = true;
-            let group = worker.group;
-            self.start_failed(now, group, StartFault::Permanent);
+            self.start_failed_of(now, id, StartFault::Permanent);
         }
     }
 
@@ -435,7 +590,10 @@ impl Ledger {
         self.check_room(now, id);
         let worker = self.workers.get_mut(&id).unwrap();
         assert!(worker.is_serving(), "sent to a worker that does not serve");
-        assert!(worker.functions.contains(&chunk.function), "sent a function it does not have");
+        assert!(
+            worker.repertoire.functions.contains(&chunk.function),
+            "sent a function it does not have"
+        );
         let batch = self.batches.get_mut(&chunk.batch.id).unwrap();
         let count = chunk.items.end - chunk.items.start;
         assert!((1..=batch.chunk_size).contains(&count), "a chunk of {count} items");
@@ -443,18 +601,29 @@ impl Ledger {
         assert!(count == 1 || bytes <= MAX_CHUNK_BYTES, "a chunk of {bytes} bytes");
         worker.given += count;
         let limit = self.settings.max_tasks_per_child.map_or(u64::MAX, NonZeroU64::get);
+        let limit = limit.saturating_add(self.settings.max_tasks_jitter);
         assert!(worker.given <= limit, "more items than its limit");
+        self.rollouts.check_send(worker);
         assert!(!self.settings.one_call || worker.given == 1, "more than one call");
         if worker.outstanding.is_empty() {
             worker.since = now;
+            worker.heard = now;
         }
         for (item, index) in chunk.items.clone().zip(0..) {
             let state = &mut batch.items[usize::try_from(item).unwrap()];
-            assert_eq!(*state, ItemState::Waiting, "item {item} does not wait");
-            *state = ItemState::Sent(id);
+            let place = (batch.order, item);
+            match std::mem::replace(state, ItemState::Sent(id)) {
+                ItemState::Waiting => {
+                    let waited = self.waiting.get_mut(&batch.function).unwrap();
+                    assert!(waited.remove(&place));
+                }
+                ItemState::Apart => match self.apart.remove(&place) {
+                    Some(Apart::Later { earliest, .. }) if earliest <= now => {}
+                    apart => panic!("item {item} is tried again too early: {apart:?}"),
+                },
+                state => panic!("item {item} does not wait: {state:?}"),
+            }
             assert_eq!(batch.begun.get(&item), None, "item {item} was begun before");
-            let waited = self.waiting.get_mut(&batch.function).unwrap();
-            assert!(waited.remove(&(batch.order, item)));
             let bytes = super::super::Batch::bytes(&chunk.batch, item..item + 1);
             let begins_call = index == 0;
             let load = chunk.batch.id;
@@ -479,17 +648,19 @@ impl Ledger {
             assert!(self.waiting.get_mut(&function).unwrap().remove(&place));
             assert!(!begun, "item {item} was begun, and waits");
         }
+        let apart = self.apart.remove(&place);
+        assert_eq!(before == ItemState::Apart, apart.is_some());
+        let waits = |state| matches!(state, ItemState::Waiting | ItemState::Apart);
         match ending {
-            Ending::Lost { worker, after } => {
-                let lost = self.to_be_lost.iter().position(|&lost| lost == (worker, place, after));
+            Ending::Lost { .. } => {
+                let lost = self.to_be_lost.iter().position(|&lost| lost == (place, ending));
                 self.to_be_lost.swap_remove(lost.expect("what cannot have been running is lost"));
             }
-            Ending::TimedOut { worker, after } => {
-                let worker = &self.workers[&worker];
-                let first = worker.outstanding.front().map(|first| (first.load, first.item));
-                assert_eq!(first, Some((load.id, item)), "it was not its turn");
-                assert_eq!(after, now - worker.since);
-                assert!(after >= self.settings.task_timeout.unwrap(), "its time was not over");
+            Ending::TimedOut { worker, after, limit } => {
+                let first = self.check_overdue(now, worker, after, limit);
+                assert_eq!((first.load, first.item), (load.id, item), "it was not its turn");
+                assert!(!self.may_retry(&first, false), "it is not tried again");
+                self.note_futility(worker);
             }
             // It was, as is checked above.
             Ending::Cancelled(Cancellation::ByCaller) => {}
@@ -497,12 +668,14 @@ impl Ledger {
                 assert!(self.terminated || self.closed || self.ended);
             }
             Ending::Cancelled(Cancellation::Interrupted) => {
-                assert!(self.interrupted && before == ItemState::Waiting);
+                assert!(self.interrupted && waits(before));
             }
             Ending::Cancelled(Cancellation::PoolFailed) => assert!(self.starts.must_fail),
             Ending::Cancelled(Cancellation::UnknownFunction) => {
-                assert_eq!(before, ItemState::Waiting);
-                assert!(self.is_unknown(function), "{function:?} is known");
+                assert!(waits(before));
+                // Who sits where in a replacement, and so counts, cannot be told from outside.
+                let changes = self.rollouts.is_under_way();
+                assert!(changes || self.is_unknown(function), "{function:?} is known");
             }
         }
     }

@@ -1,6 +1,10 @@
 //! What a run is about, drawn from the seed.
 
-use std::{collections::HashSet, num::NonZeroU64, time::Duration};
+use std::{
+    collections::HashMap,
+    num::{NonZeroU32, NonZeroU64},
+    time::Duration,
+};
 
 use super::{super::*, Load, random::Random};
 
@@ -13,6 +17,8 @@ pub(super) struct Scenario {
     pub(super) settings: Settings,
     pub(super) groups: Vec<Workers>,
     pub(super) faults: Faults,
+    /// Other commands of the first group, with faults of their own.
+    pub(super) others: HashMap<Generation, (Workers, Faults)>,
     /// No item takes longer.
     pub(super) longest_item: Duration,
     /// How late the driver may be.
@@ -22,9 +28,9 @@ pub(super) struct Scenario {
 }
 
 /// What the workers of one group announce.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Workers {
-    pub(super) functions: HashSet<FunctionId>,
+    pub(super) repertoire: Repertoire,
     /// Each worker leaves out some function of the group, as if the executable were swapped.
     pub(super) change: bool,
 }
@@ -46,6 +52,8 @@ pub(super) struct Faults {
     pub(super) hang: u64,
     pub(super) misbehave: u64,
     pub(super) leave_after_answer: u64,
+    /// The function says that it failed.
+    pub(super) fail: u64,
 }
 
 /// What the pool is asked for.
@@ -59,6 +67,14 @@ pub(super) enum Request {
     /// May come before the submission, and more than once.
     Cancel {
         batch: usize,
+    },
+    Resize {
+        slots: usize,
+    },
+    Replace {
+        generation: Generation,
+        workers: Workers,
+        faults: Faults,
     },
     Close,
     Interrupt,
@@ -74,9 +90,10 @@ impl Scenario {
         settings.one_call = random.chance(60);
         let longest = *random.pick(&[30, 1_000, 50_000, 3_000_000]);
         let mut scenario = Self {
-            faults: faults(random, settings.task_timeout.is_some()),
+            faults: faults(random, may_hang(&settings)),
             settings,
             groups,
+            others: HashMap::new(),
             longest_item: Duration::from_micros(longest),
             lateness: *random.pick(&[Duration::ZERO, Duration::from_millis(2)]),
             requests: Vec::new(),
@@ -92,18 +109,64 @@ impl Scenario {
             scenario.requests = vec![(Duration::ZERO, submit), (Duration::ZERO, Request::Close)];
         } else {
             scenario.requests = batches(random);
+            let changes = changes(random, &scenario);
+            scenario.requests.extend(changes);
         }
         let cancels = cancels(random, scenario.requests.len());
         scenario.requests.extend(cancels);
         scenario.requests.extend(endings(random));
         scenario
     }
+
+    pub(super) fn workers(&self, group: GroupId, generation: Generation) -> (Workers, Faults) {
+        match self.others.get(&generation).filter(|_| group == GroupId(0)) {
+            Some(other) => other.clone(),
+            None => (self.groups[group.0].clone(), self.faults.clone()),
+        }
+    }
+}
+
+/// Whether a worker that hangs will be ended.
+const fn may_hang(settings: &Settings) -> bool {
+    settings.task_timeout.is_some()
+}
+
+/// The pool is made larger or smaller, and its workers are replaced.
+fn changes(random: &mut Random, scenario: &Scenario) -> Vec<(Time, Request)> {
+    let mut changes = Vec::new();
+    if scenario.groups.len() == 1 && random.chance(300) {
+        for _ in 0..random.between(1, 4) {
+            let slots = usize::try_from(random.between(1, 6)).unwrap();
+            changes.push((seconds_below(random, 5), Request::Resize { slots }));
+        }
+    }
+    if random.chance(300) {
+        for number in 0..random.between(1, 3) {
+            let generation = 1 + u32::try_from(number).unwrap();
+            // Most can do what the others can.
+            let workers = match random.chance(800) {
+                true => scenario.groups[0].clone(),
+                false => workers(random),
+            };
+            let faults = match random.chance(500) {
+                true => scenario.faults.clone(),
+                false => faults(random, may_hang(&scenario.settings)),
+            };
+            let replace = Request::Replace { generation, workers, faults };
+            changes.push((seconds_below(random, 5), replace));
+        }
+    }
+    changes
 }
 
 fn workers(random: &mut Random) -> Workers {
-    let functions = (0..FUNCTIONS).filter(|_| random.chance(700));
-    let functions = functions.map(|number| FunctionId(u32::try_from(number).unwrap())).collect();
-    Workers { functions, change: random.chance(150) }
+    let mut some = |per_mille| {
+        let some = (0..FUNCTIONS).filter(|_| random.chance(per_mille));
+        some.map(|number| FunctionId(u32::try_from(number).unwrap())).collect()
+    };
+    let repertoire =
+        Repertoire { functions: some(700), reporting: some(300), cancellable: some(300) };
+    Workers { repertoire, change: random.chance(150) }
 }
 
 fn settings(random: &mut Random, groups: usize) -> Settings {
@@ -119,6 +182,34 @@ fn settings(random: &mut Random, groups: usize) -> Settings {
     if random.chance(500) {
         settings.task_timeout = Some(random.duration(Duration::from_secs(2)));
     }
+    if random.chance(300) {
+        settings.max_tasks_jitter = random.below(10);
+    }
+    if random.chance(400) {
+        settings.retries = u32::try_from(random.below(5)).unwrap();
+        settings.retry_failed = random.chance(500);
+        settings.retry_backoff = random.duration(Duration::from_secs(1));
+        let limit = u32::try_from(random.between(1, 4)).unwrap();
+        settings.poison_limit = NonZeroU32::new(limit).unwrap();
+    }
+    if random.chance(200) {
+        settings.max_age = Some(seconds(random, 3));
+    }
+    if random.chance(250) {
+        settings.idle_timeout = Some(seconds(random, 2));
+        settings.minimum = usize::try_from(random.below(3)).unwrap();
+    }
+    if random.chance(200) {
+        settings.soft_memory = Some(random.between(500, 1_000));
+    }
+    if random.chance(150) {
+        settings.hard_memory = Some(random.between(900, 1_000));
+    }
+    if random.chance(300) {
+        settings.silence_timeout = Some(random.duration(Duration::from_secs(1)));
+    }
+    settings.cancel_grace = seconds(random, 2);
+    settings.seed = random.next();
     settings.hello_timeout = seconds(random, 10);
     settings.ready_timeout = settings.hello_timeout + seconds(random, 60);
     settings.drain_timeout = seconds(random, 5);
@@ -150,6 +241,7 @@ fn faults(random: &mut Random, has_timeout: bool) -> Faults {
         hang: if has_timeout { some(20) } else { 0 },
         misbehave: some(10),
         leave_after_answer: some(20),
+        fail: some(100),
     }
 }
 

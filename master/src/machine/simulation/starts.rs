@@ -13,6 +13,7 @@ pub(super) struct Starts {
     /// When the last one failed.
     last: Option<Time>,
     in_a_row: u32,
+    /// Chance may add to it.
     not_before: Time,
     /// The pool has to fail, and may.
     pub(super) must_fail: bool,
@@ -35,7 +36,7 @@ impl Starts {
         self.failures.push_back(now);
         self.failures.retain(|&then| now - then <= failed_start_period);
         let slowest = self.settings.ready_timeout.max(self.settings.hello_timeout);
-        let next_try = slowest + Duration::from_secs(5);
+        let next_try = slowest + Duration::from_secs(5) * 5 / 4;
         let follows = self.last.is_some_and(|last| now - last <= next_try);
         self.in_a_row = if follows { self.in_a_row + 1 } else { 1 };
         self.last = Some(now);

@@ -1,15 +1,12 @@
 //! One simulated worker process. It keeps to the protocol until it does not.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use super::{
     super::*,
     Load,
     random::Random,
-    scenario::{Faults, Scenario},
+    scenario::{Faults, Workers},
 };
 
 /// What a worker does before it is ready.
@@ -53,7 +50,8 @@ pub(super) struct Item {
 
 #[derive(Debug)]
 pub(super) struct Process {
-    pub(super) functions: HashSet<FunctionId>,
+    pub(super) repertoire: Repertoire,
+    pub(super) faults: Faults,
     pub(super) alive: bool,
     /// The master still listens to it.
     pub(super) heard: bool,
@@ -63,6 +61,7 @@ pub(super) struct Process {
     pub(super) broke_protocol: bool,
     pub(super) ignores_terminate: bool,
     pub(super) ignores_drain: bool,
+    pub(super) heeds_cancel: bool,
     /// It reads what comes at once, rather than a call at a time.
     reads_ahead: bool,
     /// What it was sent has all been said by then.
@@ -77,9 +76,9 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn random(random: &mut Random, scenario: &Scenario, group: GroupId) -> Self {
-        let workers = &scenario.groups[group.0];
-        let mut functions = workers.functions.clone();
+    pub(super) fn random(random: &mut Random, workers: &Workers, faults: &Faults) -> Self {
+        let mut repertoire = workers.repertoire.clone();
+        let functions = &mut repertoire.functions;
         if workers.change {
             let mut sorted: Vec<_> = functions.iter().copied().collect();
             sorted.sort();
@@ -88,13 +87,15 @@ impl Process {
             }
         }
         Self {
-            functions,
+            repertoire,
+            faults: faults.clone(),
             alive: true,
             heard: true,
             connected: true,
             broke_protocol: false,
-            ignores_terminate: random.chance(scenario.faults.ignores_terminate),
-            ignores_drain: random.chance(scenario.faults.ignores_drain),
+            ignores_terminate: random.chance(faults.ignores_terminate),
+            ignores_drain: random.chance(faults.ignores_drain),
+            heeds_cancel: random.chance(500),
             reads_ahead: random.chance(500),
             quiet_from: Duration::ZERO,
             arrived_from: Duration::ZERO,

@@ -35,7 +35,10 @@ enum Happening {
     /// From here on: what arrives at the master.
     Greets(WorkerId),
     Said(WorkerId, Beginning),
-    Answers(WorkerId, CallId, u32),
+    Answers(WorkerId, CallId, u32, Verdict),
+    Progresses(WorkerId, CallId, u32),
+    /// Its memory is looked at.
+    IsMeasured(WorkerId),
     TalksNonsense(WorkerId),
     Disconnects(WorkerId),
     Exits(WorkerId),
@@ -139,15 +142,29 @@ impl World {
             Happening::Exits(worker) => self.exit(worker),
             Happening::Greets(worker) => {
                 let Some(process) = self.listen(worker) else { return };
-                let functions = process.functions.clone();
-                self.ledger.greeted(worker, functions.clone());
-                self.machine.handle(self.now, Event::Greeted { worker, functions });
+                let repertoire = process.repertoire.clone();
+                self.ledger.greeted(worker, repertoire.clone());
+                self.machine.handle(self.now, Event::Greeted { worker, repertoire });
             }
             Happening::Said(worker, beginning) => self.hear_beginning(worker, beginning),
-            Happening::Answers(worker, call, item) => {
+            Happening::Progresses(worker, call, item) => {
                 if self.listen(worker).is_some() {
-                    let answer = self.machine.answer(self.now, worker, call, item);
-                    self.ledger.answered(self.now, worker, call, item, &answer);
+                    let heard = self.machine.progress(self.now, worker, call, item);
+                    self.ledger.progressed(self.now, worker, call, item, heard);
+                }
+            }
+            Happening::IsMeasured(worker) => {
+                if self.processes.contains_key(&worker) {
+                    let memory = self.random.below(1_000);
+                    self.ledger.measured(worker, memory);
+                    self.machine.handle(self.now, Event::Measured { worker, memory });
+                    self.schedule_within(Duration::from_secs(2), Happening::IsMeasured(worker));
+                }
+            }
+            Happening::Answers(worker, call, item, verdict) => {
+                if self.listen(worker).is_some() {
+                    let answer = self.machine.answer(self.now, worker, call, item, verdict);
+                    self.ledger.answered(self.now, worker, call, item, verdict, &answer);
                     if answer == Answer::Refused {
                         self.hear_breach(worker);
                     }
@@ -179,7 +196,7 @@ impl World {
         }
         match beginning {
             Beginning::Ready => {
-                self.ledger.ready(worker);
+                self.ledger.ready(self.now, worker);
                 self.machine.handle(self.now, Event::Ready { worker });
             }
             Beginning::Unfit => {
@@ -206,6 +223,11 @@ impl World {
                 Event::Submitted { items: load.items(), batch: load, function, chunk_size }
             }
             Request::Cancel { batch } => Event::Cancelled { batch: batch as u64 },
+            Request::Resize { slots } => Event::Resized { slots },
+            Request::Replace { generation, workers, faults } => {
+                self.scenario.others.insert(generation, (workers, faults));
+                Event::Replaced { group: GroupId(0), generation }
+            }
             Request::Close => Event::Closed,
             Request::Interrupt => Event::Interrupted,
             Request::Terminate => Event::Terminated,
@@ -220,8 +242,13 @@ impl World {
         let Some(process) = self.processes.get_mut(&worker) else { return };
         let Some(item) = process.take_next() else { return };
         self.ledger.began(worker, &item, process.broke_protocol);
-        let fate = Fate::random(&mut self.random, &self.scenario.faults);
+        let fate = Fate::random(&mut self.random, &process.faults);
+        let (call, index) = (item.call, item.index);
         process.in_hand = Some((item, fate));
+        if self.random.chance(200) {
+            // Nothing is negotiated here: any function may tell.
+            self.say(worker, Happening::Progresses(worker, call, index));
+        }
         if fate != Fate::Hangs {
             self.schedule_within(self.scenario.longest_item, Happening::Finishes(worker));
         }
@@ -233,7 +260,9 @@ impl World {
         };
         let Some((item, fate)) = process.in_hand.take() else { return };
         let Item { call, index, last, .. } = item;
-        let answer = Happening::Answers(worker, call, index);
+        let failed = self.random.chance(self.processes[&worker].faults.fail);
+        let verdict = if failed { Verdict::Failed } else { Verdict::Completed };
+        let answer = Happening::Answers(worker, call, index, verdict);
         let breaks = |happening| (Some(happening), true);
         let (said, breach) = match fate {
             Fate::Answered | Fate::AnsweredThenLeaves => (Some(answer), false),
@@ -242,12 +271,14 @@ impl World {
                 breaks(answer)
             }
             Fate::AnsweredWithUnknownCall => {
-                breaks(Happening::Answers(worker, CallId(u64::MAX), index))
+                breaks(Happening::Answers(worker, CallId(u64::MAX), index, verdict))
             }
             Fate::AnsweredWithOldCall => {
-                breaks(Happening::Answers(worker, CallId(call.0.wrapping_sub(1)), index))
+                breaks(Happening::Answers(worker, CallId(call.0.wrapping_sub(1)), index, verdict))
             }
-            Fate::AnsweredOutOfOrder => breaks(Happening::Answers(worker, call, index + 1)),
+            Fate::AnsweredOutOfOrder => {
+                breaks(Happening::Answers(worker, call, index + 1, verdict))
+            }
             Fate::Garbage => breaks(Happening::TalksNonsense(worker)),
             Fate::Crashes | Fate::Hangs => (None, false),
             Fate::Disconnects => (Some(Happening::Disconnects(worker)), false),
@@ -317,7 +348,9 @@ impl World {
 
     fn perform(&mut self, action: Action<Load>) {
         match action {
-            Action::Start { worker, group, .. } => self.start(worker, group),
+            Action::Start { worker, group, generation, .. } => {
+                self.start(worker, group, generation);
+            }
             Action::Welcome { worker } => self.welcome(worker),
             Action::Send { worker, call, chunk, last } => {
                 let arrival = self.now + self.random.duration(LATENCY);
@@ -327,6 +360,7 @@ impl World {
                 let time = process.arrived_from;
                 self.schedule(time, Happening::Arrives(worker, call, chunk, last));
             }
+            Action::Cancel { worker, call, item } => self.cancel(worker, call, item),
             Action::Drain { worker } => {
                 if self.processes.get(&worker).is_some_and(|process| !process.ignores_drain) {
                     let most = self.scenario.settings.drain_timeout * 2;
@@ -340,20 +374,41 @@ impl World {
                 }
             }
             Action::Kill { worker } => self.schedule_within(LATENCY, Happening::Dies(worker)),
-            Action::Conclude { .. } | Action::Fail { .. } | Action::End => {}
+            Action::Conclude { .. }
+            | Action::Retry { .. }
+            | Action::RollBack { .. }
+            | Action::RolledOut { .. }
+            | Action::Fail { .. }
+            | Action::End => {}
         }
     }
 
-    fn start(&mut self, worker: WorkerId, group: GroupId) {
-        let faults = self.scenario.faults.clone();
+    /// Who heeds it is soon through with the item, if that is still in its hands.
+    fn cancel(&mut self, worker: WorkerId, call: CallId, item: u32) {
+        let Some(process) = self.processes.get_mut(&worker) else { return };
+        if let Some((in_hand, fate @ Fate::Hangs)) = &mut process.in_hand
+            && (in_hand.call, in_hand.index) == (call, item)
+            && process.heeds_cancel
+        {
+            *fate = Fate::Answered;
+            let most = self.scenario.settings.cancel_grace * 2;
+            self.schedule_within(most, Happening::Finishes(worker));
+        }
+    }
+
+    fn start(&mut self, worker: WorkerId, group: GroupId, generation: Generation) {
+        let (workers, faults) = self.scenario.workers(group, generation);
         if self.random.chance(faults.not_started) {
             let permanent = self.random.chance(faults.permanent);
             let fault = if permanent { StartFault::Permanent } else { StartFault::Passing };
             self.not_started.push((worker, fault));
             return self.machine.handle(self.now, Event::NotStarted { worker, fault });
         }
-        let process = Process::random(&mut self.random, &self.scenario, group);
+        let process = Process::random(&mut self.random, &workers, &faults);
         self.processes.insert(worker, process);
+        if self.scenario.settings.soft_memory.or(self.scenario.settings.hard_memory).is_some() {
+            self.schedule_within(Duration::from_secs(2), Happening::IsMeasured(worker));
+        }
         if self.random.chance(faults.dies_any_time) {
             self.schedule_within(Duration::from_secs(10), Happening::Dies(worker));
         }
@@ -372,7 +427,8 @@ impl World {
     }
 
     fn welcome(&mut self, worker: WorkerId) {
-        let faults = self.scenario.faults.clone();
+        let Some(process) = self.processes.get(&worker) else { return };
+        let faults = process.faults.clone();
         let beginning = match self.random.chance(faults.unfit) {
             true => Beginning::Unfit,
             false => Beginning::random(&mut self.random, &faults),

@@ -28,6 +28,11 @@ pub(super) struct Rig {
     pub(super) ended: Vec<(u64, Ending)>,
     /// The batch and the items of every conclusion.
     pub(super) concluded: Vec<(u64, Range<u64>)>,
+    /// What was told to stop, what is tried again, and what became of replacements.
+    pub(super) told: Vec<(WorkerId, CallId, u32)>,
+    pub(super) retried: Vec<(u64, Ending)>,
+    pub(super) flaws: Vec<Flaw>,
+    pub(super) rolled_out: Vec<Generation>,
     pub(super) failed: Option<WorkerId>,
     pub(super) has_ended: bool,
     /// Every call that was sent.
@@ -55,6 +60,10 @@ impl Rig {
             completed: Vec::new(),
             ended: Vec::new(),
             concluded: Vec::new(),
+            told: Vec::new(),
+            retried: Vec::new(),
+            flaws: Vec::new(),
+            rolled_out: Vec::new(),
             failed: None,
             has_ended: false,
             sent: Vec::new(),
@@ -95,8 +104,13 @@ impl Rig {
 
     pub(super) fn greet(&mut self, worker: u64, functions: &[FunctionId]) {
         let functions: HashSet<_> = functions.iter().copied().collect();
+        let repertoire = Repertoire { functions, ..Repertoire::default() };
+        self.greet_as(worker, repertoire);
+    }
+
+    pub(super) fn greet_as(&mut self, worker: u64, repertoire: Repertoire) {
         self.unprepared.retain(|&other| other.0 != worker);
-        self.handle(Event::Greeted { worker: WorkerId(worker), functions });
+        self.handle(Event::Greeted { worker: WorkerId(worker), repertoire });
     }
 
     pub(super) fn ready(&mut self, worker: u64) {
@@ -113,15 +127,19 @@ impl Rig {
 
     /// A worker answers the item that is its turn.
     pub(super) fn answer(&mut self, worker: u64) {
+        self.answer_with(worker, Verdict::Completed);
+    }
+
+    pub(super) fn answer_with(&mut self, worker: u64, verdict: Verdict) {
         let worker = WorkerId(worker);
         let outstanding = self.outstanding.get_mut(&worker).unwrap();
         let (call, index, item) = outstanding.pop_front().unwrap();
-        match self.machine.answer(self.now, worker, call, index) {
+        match self.machine.answer(self.now, worker, call, index, verdict) {
             Answer::Accepted { item: accepted, .. } => {
                 assert_eq!(accepted, item);
                 self.completed.push(item);
             }
-            Answer::Late => {}
+            Answer::Late | Answer::Retried { .. } => {}
             Answer::Refused => panic!("the answer to item {item} of {call:?} is refused"),
         }
         self.settle();
@@ -224,6 +242,10 @@ impl Rig {
                 self.concluded.push((batch.id(), items.clone()));
                 self.ended.extend(items.map(|item| (item, ending)));
             }
+            Action::Cancel { worker, call, item } => self.told.push((worker, call, item)),
+            Action::Retry { item, ending, .. } => self.retried.push((item, ending)),
+            Action::RollBack { flaw, .. } => self.flaws.push(flaw),
+            Action::RolledOut { generation, .. } => self.rolled_out.push(generation),
             Action::Fail { worker } => self.failed = Some(worker),
             Action::End => self.has_ended = true,
         }

@@ -2,7 +2,7 @@
 
 use super::{
     super::super::{worker::*, *},
-    ItemState, Ledger, Load, Outstanding, Worker,
+    Apart, ItemState, Ledger, Load, Outstanding, Worker,
 };
 
 impl Ledger {
@@ -11,8 +11,10 @@ impl Ledger {
         assert_eq!(self.starts.must_fail, self.failed, "too many starts have failed");
         let deadline = machine.deadline();
         assert!(deadline.is_none_or(|deadline| deadline > now), "its deadline is over");
-        assert!(self.workers.len() <= self.settings.slots.len() + 1, "too many workers live");
+        assert!(self.workers.len() <= self.largest_size + 1, "too many workers live");
         assert!(self.to_be_lost.is_empty(), "what was lost is not concluded");
+        assert!(self.to_be_retried.is_empty(), "what came to an end is not tried again");
+        self.rollouts.check_rest(self.closed || self.is_shut_down());
         assert_eq!(self.unwanted, 0, "what was cancelled is not concluded");
         if self.workers.is_empty() && (self.closed && !self.is_waiting() || self.is_shut_down()) {
             assert!(self.ended, "everything is finished, and the pool does not end");
@@ -32,7 +34,7 @@ impl Ledger {
         let mut serving = self.workers.values().filter(|worker| worker.is_serving());
         assert!(!serving.any(|worker| self.is_overdue(now, worker)), "nobody stops it");
         if self.is_waiting() {
-            self.check_progress(deadline);
+            self.check_progress(now, deadline);
         }
         self.check_in_flight(machine);
     }
@@ -48,14 +50,18 @@ impl Ledger {
 
     /// What has waited longest goes first, among what the worker can do.
     pub(super) fn check_turn(&self, id: WorkerId, chunk: &Chunk<Load>) {
-        let functions = &self.workers[&id].functions;
+        let functions = &self.workers[&id].repertoire.functions;
+        let place = (self.batches[&chunk.batch.id].order, chunk.items.start);
+        // When an item is tried again is up to chance, within limits that are checked elsewhere.
+        if self.apart.contains_key(&place) {
+            return;
+        }
         let first = self
             .waiting
             .iter()
             .filter(|(function, _)| functions.contains(function))
             .filter_map(|(_, places)| places.first())
             .min();
-        let place = (self.batches[&chunk.batch.id].order, chunk.items.start);
         assert_eq!(first, Some(&place), "sent out of turn");
     }
 
@@ -70,7 +76,7 @@ impl Ledger {
         assert!(worker.calls() < MAX_CALLS_IN_FLIGHT, "too many calls in flight");
         let bytes: u64 = worker.outstanding.iter().map(|item| item.bytes).sum();
         assert!(bytes < MAX_BYTES_IN_FLIGHT, "{bytes} bytes in flight");
-        self.check_nobody_is_idle();
+        self.check_nobody_is_idle(now);
     }
 
     /// Who serves is stopped only together with the pool, or for the item in its hands.
@@ -79,16 +85,50 @@ impl Ledger {
         if self.terminated || self.failed || !worker.is_serving() {
             return;
         }
-        assert!(self.is_overdue(now, worker), "stopped without a cause");
-        let first = worker.outstanding.front().map(|first| self.state_of(first));
-        assert_eq!(first, Some(ItemState::Concluded), "stopped in an item that is wanted");
+        let first = worker.outstanding.front().expect("stopped for nothing");
+        let futile = worker.futile_since.expect("stopped in an item that is wanted");
+        let function = self.batches[&first.load].function;
+        match worker.told_at {
+            Some(told) => assert!(now - told >= self.settings.cancel_grace, "no time is left"),
+            None => {
+                let overdue = now - futile >= MAX_FUTILE || self.is_over_time(now, worker);
+                assert!(overdue, "stopped without a cause");
+                let can_be_told = worker.repertoire.cancellable.contains(&function);
+                assert!(!can_be_told, "stopped, and not told before");
+            }
+        }
     }
 
     /// The item in its hands has taken too long, or was cancelled and is not about to be over.
     fn is_overdue(&self, now: Time, worker: &Worker) -> bool {
-        let limit = self.settings.task_timeout.filter(|_| !worker.outstanding.is_empty());
-        limit.is_some_and(|limit| now - worker.since >= limit)
-            || worker.futile_since.is_some_and(|since| now - since >= MAX_FUTILE)
+        match (worker.futile_since, worker.told_at) {
+            (_, Some(told)) => now - told >= self.settings.cancel_grace,
+            (Some(since), None) => now - since >= MAX_FUTILE,
+            (None, None) => self.is_over_time(now, worker),
+        }
+    }
+
+    /// The item in its hands is over a limit of time.
+    pub(super) fn is_over_time(&self, now: Time, worker: &Worker) -> bool {
+        let Some(first) = worker.outstanding.front() else { return false };
+        let reports = worker.repertoire.reporting.contains(&self.batches[&first.load].function);
+        let silence = self.settings.silence_timeout.filter(|_| reports);
+        self.settings.task_timeout.is_some_and(|limit| now - worker.since >= limit)
+            || silence.is_some_and(|limit| now - worker.heard >= limit)
+    }
+
+    /// Whether there is a reason to ask a worker to leave.
+    pub(super) fn has_to_leave(&self, now: Time, id: WorkerId) -> bool {
+        let worker = &self.workers[&id];
+        let settings = &self.settings;
+        self.interrupted
+            || self.closed && !self.is_waiting()
+            || settings.max_tasks_per_child.is_some_and(|limit| worker.given >= limit.get())
+            || settings.max_age.is_some_and(|limit| now - worker.started >= limit)
+            || settings.idle_timeout.is_some_and(|limit| now - worker.idle_since >= limit)
+            || worker.over_soft && worker.given > 0
+            || worker.slot.0 as usize >= self.smallest_size
+            || self.rollouts.ever
     }
 
     /// Every group has been heard of, and nobody has the function.
@@ -96,12 +136,12 @@ impl Ledger {
         let live = self.workers.values().filter(|worker| !worker.dismissed);
         self.announced.iter().all(Option::is_some)
             && !self.announced.iter().flatten().any(|known| known.contains(&function))
-            && !live.into_iter().any(|worker| worker.functions.contains(&function))
+            && !live.into_iter().any(|worker| worker.repertoire.functions.contains(&function))
     }
 
     /// Something will move what waits.
-    fn check_progress(&self, deadline: Option<Time>) {
-        self.check_nobody_is_idle();
+    fn check_progress(&self, now: Time, deadline: Option<Time>) {
+        self.check_nobody_is_idle(now);
         let busy = self.workers.values().any(|worker| !worker.is_idle());
         assert!(busy || deadline.is_some(), "items wait for nothing");
         let waiting = self.waiting.iter().filter(|(_, places)| !places.is_empty());
@@ -115,17 +155,24 @@ impl Ledger {
         self.ever_ready.len() == self.announced.len()
     }
 
-    fn check_nobody_is_idle(&self) {
+    fn check_nobody_is_idle(&self, now: Time) {
         if !self.is_complete() {
             return;
         }
-        let limit = self.settings.max_tasks_per_child.map_or(u64::MAX, NonZeroU64::get);
+        let due = |apart: &Apart| matches!(apart, Apart::Later { latest, .. } if *latest <= now);
+        let overdue = self.apart.iter().filter(|(_, apart)| due(apart));
+        let overdue: HashSet<_> = overdue
+            .filter_map(|(place, _)| self.batches.values().find(|batch| batch.order == place.0))
+            .map(|batch| batch.function)
+            .collect();
         for (id, worker) in self.workers.iter().filter(|(_, worker)| worker.is_idle()) {
-            let spent = worker.given >= limit || self.settings.one_call && worker.given > 0;
+            let spent = self.settings.one_call && worker.given > 0;
             let waits = |function: &FunctionId| {
-                self.waiting.get(function).is_some_and(|places| !places.is_empty())
+                let waiting = self.waiting.get(function).is_some_and(|places| !places.is_empty());
+                waiting || overdue.contains(function)
             };
-            assert!(spent || !worker.functions.iter().any(waits), "{id:?} could do what waits");
+            let functions = &worker.repertoire.functions;
+            assert!(spent || !functions.iter().any(waits), "{id:?} could do what waits");
         }
     }
 
