@@ -114,8 +114,15 @@ impl Scenario {
         }
         let cancels = cancels(random, scenario.requests.len());
         scenario.requests.extend(cancels);
-        scenario.requests.extend(endings(random));
+        // What is replaced takes its time.
+        let patient = scenario.has_replacements() && random.chance(700);
+        scenario.requests.extend(endings(random, patient));
         scenario
+    }
+
+    fn has_replacements(&self) -> bool {
+        let replaces = |request: &Request| matches!(request, Request::Replace { .. });
+        self.requests.iter().any(|(_, request)| replaces(request))
     }
 
     pub(super) fn workers(&self, group: GroupId, generation: Generation) -> (Workers, Faults) {
@@ -273,8 +280,11 @@ fn cancels(random: &mut Random, requests: usize) -> Vec<(Time, Request)> {
 }
 
 /// When and how the run is ended. The last request always lets the pool come to its end.
-fn endings(random: &mut Random) -> Vec<(Time, Request)> {
+fn endings(random: &mut Random, patient: bool) -> Vec<(Time, Request)> {
     let mut endings = Vec::new();
+    if patient {
+        return vec![(Duration::from_secs(30), Request::Close)];
+    }
     for (request, per_mille) in
         [(Request::Interrupt, 150), (Request::Terminate, 100), (Request::Kill, 50)]
     {
