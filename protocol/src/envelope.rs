@@ -153,6 +153,7 @@ pub fn check_worker_payload(message: &FromWorker, payload: &[u8]) -> Result<(), 
         FromWorker::InitializerFailed(_) => ("initializer_failed", check_opaque(payload)),
         FromWorker::Hello(_) => ("hello", check_end(payload, 0)),
         FromWorker::Ready {} => ("ready", check_end(payload, 0)),
+        FromWorker::Progress { .. } => ("progress", check_end(payload, 0)),
     };
     check.map_err(|problem| EnvelopeError::Payload { message: name, problem })
 }
@@ -167,6 +168,7 @@ pub fn check_master_payload(message: &FromMaster<'_>, payload: &[u8]) -> Result<
         FromMaster::Welcome(welcome) => return initializer_item(welcome, payload).map(|_| ()),
         FromMaster::Call(call) => return items(call, payload).map(|_| ()),
         FromMaster::Reject { .. } => ("reject", check_end(payload, 0)),
+        FromMaster::Cancel { .. } => ("cancel", check_end(payload, 0)),
         FromMaster::Drain {} => ("drain", check_end(payload, 0)),
     };
     check.map_err(|problem| EnvelopeError::Payload { message: name, problem })

@@ -1,5 +1,7 @@
 //! Every limit of the protocol, each with its reason.
 
+use std::time::Duration;
+
 /// The version of the protocol that this crate speaks. It has nothing to do with the version of
 /// any crate, and grows only when a message changes its meaning.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -25,3 +27,7 @@ pub const MAX_ENVELOPE_DEPTH: usize = 16;
 /// How deep a payload value may nest before [`crate::value::skip`] gives up. Payloads are only
 /// walked over, never recursed into, so this protects the decoders of the two ends.
 pub const MAX_PAYLOAD_DEPTH: usize = 512;
+
+/// The least time between two reports of progress about one item: 50 ms, which is often enough
+/// for people and for any limit on silence, and too seldom to cost either side anything.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);

@@ -42,6 +42,17 @@ pub enum FromWorker {
         #[serde(deserialize_with = "from_map")]
         failure: Failure,
     },
+    /// The item in hand is alive. Sent any number of times before its answer, and only if the
+    /// feature [`feature::PROGRESS`] was agreed on. No payload.
+    Progress {
+        /// The id of the call.
+        id: u64,
+        /// Which item of the call, counted from 0.
+        item: u32,
+        /// How far it is, for people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        note: String,
+    },
 }
 
 /// What a master says to a worker.
@@ -60,8 +71,17 @@ pub enum FromMaster<'a> {
     /// The worker answers each, in order, before it begins the next.
     #[serde(borrow)]
     Call(Call<'a>),
-    /// The last message: the worker finishes what came before, then exits with status 0. No
-    /// payload.
+    /// The oldest item without an answer is not wanted any more: the worker ends it soon if it
+    /// can, and answers it like any other. Sent only if the feature [`feature::CANCEL`] was
+    /// agreed on. No payload.
+    Cancel {
+        /// The id of the call.
+        id: u64,
+        /// Which item of the call, counted from 0.
+        item: u32,
+    },
+    /// The worker finishes what came before, then exits with status 0. Nothing follows but a
+    /// [`FromMaster::Cancel`]. No payload.
     Drain {},
 }
 
@@ -74,7 +94,7 @@ pub struct Hello {
     pub oldest: u32,
     /// The newest version of the protocol that the worker speaks.
     pub newest: u32,
-    /// Optional features that the worker knows. Version 1 defines none.
+    /// Optional features that the worker knows, such as those in [`feature`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<String>,
     /// The name of the worker, for people.
@@ -114,6 +134,12 @@ pub struct FunctionDescription {
     /// A line of help.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub help: String,
+    /// It reports its progress, so that its silence means something.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub progress: bool,
+    /// It can be told to stop in the middle.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub cancel: bool,
 }
 
 /// A master accepts a worker.
@@ -171,6 +197,15 @@ pub struct Failure {
     pub traceback: String,
 }
 
+/// The features that the protocol itself defines. A feature is in force once it stands in the
+/// welcome, which chooses from those of the hello.
+pub mod feature {
+    /// Workers report the progress of an item: [`FromWorker::Progress`](super::FromWorker).
+    pub const PROGRESS: &str = "progress";
+    /// Masters cancel an item: [`FromMaster::Cancel`](super::FromMaster).
+    pub const CANCEL: &str = "cancel";
+}
+
 /// The kinds of error that the protocol itself defines.
 pub mod kind {
     /// The worker has no function of that name.
@@ -181,6 +216,8 @@ pub mod kind {
     pub const INVALID_RESULT: &str = "InvalidResult";
     /// The function panicked, or whatever comes nearest in the language of the worker.
     pub const PANIC: &str = "Panic";
+    /// The function ended early, because its master cancelled the item.
+    pub const CANCELLED: &str = "Cancelled";
 }
 
 /// Reads a struct from a map of its fields and from nothing else: what serde derives would take

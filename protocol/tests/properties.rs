@@ -273,6 +273,8 @@ fn disorder() -> impl Strategy<Value = Vec<u8>> {
         Just(&b""[..]),
         Just(&b"\x81\xa6result\x82\xa2id\x07\xa4item"[..]),
         Just(&b"\x81\xa5error\x83\xa2id\x07\xa4item\x00\xa7failure"[..]),
+        Just(&b"\x81\xa8progress\x83\xa2id\x07\xa4item\x00\xa4note"[..]),
+        Just(&b"\x81\xa6cancel\x82\xa2id\x07\xa4item"[..]),
         Just(&b"\x81\xa4call\x82\xa2id\x07\xa8function\xa1f"[..]),
         Just(&b"\x81\xa7welcome\x81\xa7version\x01"[..]),
         Just(&b"\x81\xa5hello\x84\xa5token\xa1t"[..]),
@@ -362,6 +364,11 @@ fn from_worker() -> impl Strategy<Value = FromWorker> {
             item,
             failure
         }),
+        (any::<u64>(), any::<u32>(), text()).prop_map(|(id, item, note)| FromWorker::Progress {
+            id,
+            item,
+            note
+        }),
     ]
 }
 
@@ -387,13 +394,21 @@ fn from_master() -> impl Strategy<Value = FromMaster<'static>> {
         welcome,
         text().prop_map(|reason| FromMaster::Reject { reason }),
         call,
+        (any::<u64>(), any::<u32>()).prop_map(|(id, item)| FromMaster::Cancel { id, item }),
         Just(FromMaster::Drain {}),
     ]
 }
 
 fn hello() -> impl Strategy<Value = Hello> {
-    let function = (text(), text(), text())
-        .prop_map(|(name, parameters, help)| FunctionDescription { name, parameters, help });
+    let function = (text(), text(), text(), any::<bool>(), any::<bool>()).prop_map(
+        |(name, parameters, help, progress, cancel)| FunctionDescription {
+            name,
+            parameters,
+            help,
+            progress,
+            cancel,
+        },
+    );
     (text(), any::<u32>(), any::<u32>(), vec(text(), 0..3), text(), text(), vec(function, 0..4))
         .prop_map(|(token, oldest, newest, features, name, version, functions)| Hello {
             token,

@@ -9,22 +9,30 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use protocol::{launch, limits, message::kind};
+use protocol::{
+    launch, limits,
+    message::{feature, kind},
+};
 
 const SPEC: &str = include_str!("../SPEC.md");
 
 /// The headings under which messages are described, in the order of the enums.
-const MESSAGES: [&str; 9] = [
+const MESSAGES: [&str; 11] = [
     "hello",
     "ready",
     "initializer_failed",
     "result",
     "error",
+    "progress",
     "welcome",
     "reject",
     "call",
+    "cancel",
     "drain",
 ];
+
+/// The features, in the order of their table.
+const FEATURES: [&str; 2] = [feature::PROGRESS, feature::CANCEL];
 
 #[test]
 fn every_example_is_a_vector() {
@@ -54,6 +62,11 @@ fn every_limit_is_in_the_table() {
         ),
         ("MAX_ENVELOPE_DEPTH", limits::MAX_ENVELOPE_DEPTH, "levels of an envelope"),
         ("MAX_PAYLOAD_DEPTH", limits::MAX_PAYLOAD_DEPTH, "levels of a payload value"),
+        (
+            "PROGRESS_INTERVAL",
+            usize::try_from(limits::PROGRESS_INTERVAL.as_millis()).unwrap(),
+            "time between two reports of progress about an item",
+        ),
     ];
     for (name, value, limit) in rows {
         let row = table_row(limit);
@@ -85,18 +98,37 @@ fn the_launch_contract_is_in_the_text() {
 
 #[test]
 fn every_kind_of_failure_is_in_the_table() {
-    let kinds =
-        [kind::UNKNOWN_FUNCTION, kind::INVALID_ARGUMENTS, kind::INVALID_RESULT, kind::PANIC];
+    let kinds = [
+        kind::UNKNOWN_FUNCTION,
+        kind::INVALID_ARGUMENTS,
+        kind::INVALID_RESULT,
+        kind::PANIC,
+        kind::CANCELLED,
+    ];
     for kind in kinds {
         table_row(&format!("`{kind}`"));
     }
-    assert_eq!(constants(include_str!("../src/message.rs")).len(), kinds.len());
+    let features = FEATURES.len();
+    assert_eq!(constants(include_str!("../src/message.rs")).len(), kinds.len() + features);
+}
+
+#[test]
+fn every_feature_is_in_the_table() {
+    let (_, table) = SPEC.split_once("| Feature | What it adds |\n|---|---|\n").unwrap();
+    let rows: Vec<&str> = table
+        .lines()
+        .map_while(|line| line.strip_prefix("| `")?.split_once("` | "))
+        .map(|(feature, _)| feature)
+        .collect();
+    assert_eq!(rows, FEATURES);
 }
 
 #[test]
 fn requirements_are_numbered_from_1_without_gaps() {
     for letter in ["W", "M"] {
-        let found: Vec<usize> = requirements(letter).map(|(number, _)| number).collect();
+        // A later one has the next number and stands where it belongs.
+        let mut found: Vec<usize> = requirements(letter).map(|(number, _)| number).collect();
+        found.sort_unstable();
         assert!(found.len() > 20, "only {} requirements {letter}-", found.len());
         assert_eq!(found, (1..=found.len()).collect::<Vec<_>>(), "requirements {letter}-");
     }

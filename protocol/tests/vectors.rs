@@ -31,8 +31,9 @@ use serde_json::{Value as Json, json};
 
 use support::pack::Value;
 
-const FROM_WORKER: [&str; 5] = ["hello", "ready", "initializer_failed", "result", "error"];
-const FROM_MASTER: [&str; 4] = ["welcome", "reject", "call", "drain"];
+const FROM_WORKER: [&str; 6] =
+    ["hello", "ready", "initializer_failed", "result", "error", "progress"];
+const FROM_MASTER: [&str; 5] = ["welcome", "reject", "call", "cancel", "drain"];
 
 #[test]
 fn valid_vectors_mean_what_their_descriptions_say() {
@@ -138,7 +139,7 @@ fn check_from_master(place: &str, body: &[u8], frame: &Json) {
         FromMaster::Welcome(welcome) => {
             envelope::initializer_item(welcome, payload).unwrap().into_iter().collect()
         }
-        FromMaster::Reject { .. } | FromMaster::Drain {} => Vec::new(),
+        FromMaster::Reject { .. } | FromMaster::Cancel { .. } | FromMaster::Drain {} => Vec::new(),
     };
     let cut: Vec<&[u8]> =
         items.iter().flat_map(|item| [Some(item.positional), item.keywords]).flatten().collect();
@@ -281,8 +282,14 @@ fn spelled_from_worker(message: &FromWorker) -> Json {
     match message {
         FromWorker::Hello(Hello { token, oldest, newest, features, name, version, functions }) => {
             let function = |function: &FunctionDescription| {
-                let FunctionDescription { name, parameters, help } = function;
-                json!({ "name": name, "parameters": parameters, "help": help })
+                let FunctionDescription { name, parameters, help, progress, cancel } = function;
+                json!({
+                    "name": name,
+                    "parameters": parameters,
+                    "help": help,
+                    "progress": progress,
+                    "cancel": cancel,
+                })
             };
             json!({ "hello": {
                 "token": token,
@@ -301,6 +308,9 @@ fn spelled_from_worker(message: &FromWorker) -> Json {
         FromWorker::Result { id, item } => json!({ "result": { "id": id, "item": item } }),
         FromWorker::Error { id, item, failure } => {
             json!({ "error": { "id": id, "item": item, "failure": spelled_failure(failure) } })
+        }
+        FromWorker::Progress { id, item, note } => {
+            json!({ "progress": { "id": id, "item": item, "note": note } })
         }
     }
 }
@@ -326,6 +336,7 @@ fn spelled_from_master(message: &FromMaster<'_>) -> Json {
             "keywords": keywords,
             "last": last,
         }}),
+        FromMaster::Cancel { id, item } => json!({ "cancel": { "id": id, "item": item } }),
         FromMaster::Drain {} => json!({ "drain": {} }),
     }
 }

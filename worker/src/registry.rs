@@ -83,6 +83,7 @@ impl Functions {
             name: function.signature.name.clone(),
             parameters: function.signature.parameters_text().to_owned(),
             help: function.help.clone(),
+            ..FunctionDescription::default()
         };
         self.list.iter().map(describe).collect()
     }

@@ -83,6 +83,7 @@ impl<'a, W: Write> Session<'a, W> {
                 log::info!("the master asks to leave");
                 Ok(Flow::Break(EXIT_NORMAL))
             }
+            (FromMaster::Cancel { .. }, welcomed) => Err(unexpected("cancel", welcomed)),
             (FromMaster::Welcome(_), true) => Err(unexpected("welcome", true)),
             (FromMaster::Reject { .. }, true) => Err(unexpected("reject", true)),
             (FromMaster::Call(_), false) => Err(unexpected("call", false)),

@@ -46,6 +46,7 @@ pub(super) fn descriptions() -> Vec<FunctionDescription> {
         name: name.into(),
         parameters: parameters.into(),
         help: help.into(),
+        ..FunctionDescription::default()
     };
     FUNCTIONS.iter().map(describe).collect()
 }

@@ -225,5 +225,6 @@ fn hello(connection: &mut Connection) -> Result<Option<Hello>, Breach> {
         FromWorker::InitializerFailed(_) => Err(Breach::OutOfPlace("initializer_failed")),
         FromWorker::Result { .. } => Err(Breach::OutOfPlace("result")),
         FromWorker::Error { .. } => Err(Breach::OutOfPlace("error")),
+        FromWorker::Progress { .. } => Err(Breach::OutOfPlace("progress")),
     }
 }

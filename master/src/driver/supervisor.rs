@@ -391,6 +391,7 @@ impl Supervisor {
                 self.tell(&failure);
                 self.machine.handle(time, Event::Unfit { worker });
             }
+            FromWorker::Progress { .. } => return Err(Breach::OutOfPlace("progress")),
             FromWorker::Hello(_) => return Err(Breach::OutOfPlace("hello")),
         }
         Ok(())

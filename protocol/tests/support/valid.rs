@@ -1,5 +1,6 @@
 //! The vectors of `vectors/valid/`.
 
+mod features;
 mod handshake;
 mod work;
 
@@ -19,6 +20,10 @@ pub fn vectors() -> Vec<Valid> {
         work::calls(),
         work::results(),
         work::errors(),
+        features::hellos_and_welcomes(),
+        features::progress(),
+        features::cancels(),
+        features::sessions(),
         sessions(),
     ]
     .into_iter()
@@ -27,16 +32,18 @@ pub fn vectors() -> Vec<Valid> {
 }
 
 fn sessions() -> Vec<Valid> {
-    let functions = || vec![described("square", "(n)", "the square of an integer")];
+    let square = ("square", "(n)", "the square of an integer");
+    let functions = vec![described(square.0, square.1, square.2)];
+    let functions_mean = vec![spelled_function(square.0, square.1, square.2, false, false)];
     let hello = map([
         ("token", TOKEN.into()),
         ("oldest", 1.into()),
         ("newest", 1.into()),
         ("name", "demo".into()),
         ("version", "1".into()),
-        ("functions", functions().into()),
+        ("functions", functions.into()),
     ]);
-    let hello_means = spelled_hello(1, 1, Value::Array(vec![]), "demo", "1", functions().into());
+    let hello_means = spelled_hello(1, 1, Value::Array(vec![]), "demo", "1", functions_mean.into());
     let broken =
         map([("kind", "InvalidArguments".into()), ("message", "n is not an integer".into())]);
     let error = |failure| map([("id", 2.into()), ("item", 0.into()), ("failure", failure)]);
@@ -151,6 +158,22 @@ fn result(id: i128, item: i128) -> Value {
 
 fn described(name: &str, parameters: &str, help: &str) -> Value {
     map([("name", name.into()), ("parameters", parameters.into()), ("help", help.into())])
+}
+
+fn spelled_function(
+    name: &str,
+    parameters: &str,
+    help: &str,
+    progress: bool,
+    cancel: bool,
+) -> Value {
+    map([
+        ("name", name.into()),
+        ("parameters", parameters.into()),
+        ("help", help.into()),
+        ("progress", progress.into()),
+        ("cancel", cancel.into()),
+    ])
 }
 
 fn failure(kind: &str, message: &str, traceback: &str) -> Value {

@@ -153,6 +153,13 @@ pub fn from_master() -> Vec<Malformed> {
             &[0xc0],
             plain("payload_surplus", "a drain has no payload"),
         ),
+        refuse(
+            "cancel-with-payload",
+            "a cancel has no payload",
+            map([("cancel", result())]),
+            &[0xc0],
+            plain("payload_surplus", "a cancel has no payload"),
+        ),
     ]
 }
 
@@ -243,6 +250,14 @@ pub fn from_worker() -> Vec<Malformed> {
             map([]),
             &[0xc0],
             plain("payload_surplus", "a ready has no payload"),
+        ),
+        refuse(
+            "progress-with-payload",
+            "progress has no payload",
+            "progress",
+            result(),
+            &[0xc0],
+            plain("payload_surplus", "progress has no payload; what there is to say is its note"),
         ),
     ]
 }

@@ -6,15 +6,18 @@ use super::{
         Valid,
         pack::{Value, map, unusual},
     },
-    TOKEN, canonical, described, failure, loose, same, spelled_hello, spelled_welcome,
+    TOKEN, canonical, described, failure, loose, same, spelled_function, spelled_hello,
+    spelled_welcome,
 };
 
 pub fn hellos() -> Vec<Valid> {
-    let square = || described("square", "(n, seconds?)", "the square of an integer");
+    let square = ("square", "(n, seconds?)", "the square of an integer");
+    let pid = ("pid", "()", "the process id of the worker");
     let nothing = || Value::Array(vec![]);
-    let hello = |oldest: i128, newest: i128, features: Value, functions: Value| {
-        let (name, version) = ("example-worker", "1.2.3");
-        spelled_hello(oldest, newest, features, name, version, functions)
+    let full = |functions: [Value; 2]| {
+        let features = vec!["example-feature".into()].into();
+        let functions = Vec::from(functions).into();
+        spelled_hello(1, 1, features, "example-worker", "1.2.3", functions)
     };
     let minimal = |oldest: Value, newest: Value| {
         map([("token", TOKEN.into()), ("oldest", oldest), ("newest", newest)])
@@ -28,18 +31,20 @@ pub fn hellos() -> Vec<Valid> {
             FromWorker,
             [("hello", minimal(1.into(), 1.into()), minimal_means(1, 1), vec![])],
         ),
-        same(
+        canonical(
             "hello-full",
-            "every field of version 1, with two functions and a feature",
+            "every field of a hello, with two functions and a feature",
             FromWorker,
-            "hello",
-            hello(
-                1,
-                1,
-                vec!["example-feature".into()].into(),
-                vec![square(), described("pid", "()", "the process id of the worker")].into(),
-            ),
-            vec![],
+            [(
+                "hello",
+                full(
+                    [square, pid].map(|(name, parameters, help)| described(name, parameters, help)),
+                ),
+                full([square, pid].map(|(name, parameters, help)| {
+                    spelled_function(name, parameters, help, false, false)
+                })),
+                vec![],
+            )],
         ),
         loose(
             "hello-unknown-fields",
@@ -63,7 +68,14 @@ pub fn hellos() -> Vec<Valid> {
                         .into(),
                     ),
                 ]),
-                spelled_hello(1, 1, nothing(), "", "", vec![described("square", "", "")].into()),
+                spelled_hello(
+                    1,
+                    1,
+                    nothing(),
+                    "",
+                    "",
+                    vec![spelled_function("square", "", "", false, false)].into(),
+                ),
                 vec![],
             )],
         ),

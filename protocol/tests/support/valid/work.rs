@@ -318,6 +318,12 @@ pub fn errors() -> Vec<Valid> {
             "UnknownFunction",
             "no function `cube`; there are: pid, square",
         ),
+        plain(
+            "error-cancelled",
+            "how an item ends that was told to stop",
+            "Cancelled",
+            "the master cancelled it",
+        ),
         same(
             "error-traceback",
             "a traceback is text in whatever form the language of the worker has",
