@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::report::{Seconds, WorkerReport};
+use crate::report::{Attempt, Seconds, WorkerReport, write_attempts};
 
 /// Why a task has no result, or a pool did not do what it was asked.
 ///
@@ -64,6 +64,9 @@ pub enum Error {
     /// The process was closed: nothing but its name is left.
     #[error("the process `{0}` was closed")]
     Closed(String),
+    /// The workers were not replaced by those of another command, and go on as they were.
+    #[error("the workers were not replaced: {0}")]
+    NotReplaced(String),
     /// The pool cannot be set up at all, for a reason of the operating system.
     #[error("cannot be set up: {0}")]
     Setup(String),
@@ -141,6 +144,8 @@ pub struct Failure {
     pub traceback: String,
     /// Bytes that another party of the same language may understand; the master does not.
     pub opaque: Option<Vec<u8>>,
+    /// What came of the task when it was tried before, the last 10 times at the most.
+    pub attempts: Vec<Attempt>,
 }
 
 impl fmt::Display for Failure {
@@ -149,7 +154,8 @@ impl fmt::Display for Failure {
             ("", message) => f.write_str(message),
             (kind, "") => f.write_str(kind),
             (kind, message) => write!(f, "{kind}: {message}"),
-        }
+        }?;
+        write_attempts(f, &self.attempts)
     }
 }
 

@@ -36,6 +36,7 @@
 //! - [`Arguments`], [`Encoded`] and the traits [`IntoArguments`] and [`FromResult`]: what goes in
 //!   and comes out;
 //! - [`Error`], and [`WorkerReport`], the evidence behind it;
+//! - [`PoolStatus`] and [`Events`]: what a pool is doing, and what happens in it;
 //! - [`command`]: which executable a worker command names;
 //! - [`coming_from_python`]: `multiprocessing`, method by method;
 //! - [`program`]: the program `master`.
@@ -48,6 +49,7 @@ pub mod coming_from_python;
 pub mod command;
 mod driver;
 mod error;
+mod events;
 mod imap;
 mod machine;
 mod pool;
@@ -55,15 +57,18 @@ mod process;
 pub mod program;
 mod report;
 mod result;
+mod status;
 mod stream;
 
 pub use self::{
     arguments::{Arguments, Encoded, FromResult, IntoArguments, MAX_ARGUMENTS},
     callbacks::Callbacks,
     error::{Cancelled, Error, Failure},
+    events::{EventKind, Events, MAX_WAITING_EVENTS, PoolEvent},
     imap::{Imap, ImapOptions},
-    pool::{MAX_PROCESSES, Pool, PoolBuilder},
+    pool::{MAX_PROCESSES, Pool, PoolBuilder, Replacement},
     process::{ChildProcess, Process, ProcessBuilder, active_children},
-    report::{Exit, Stage, WorkerReport},
+    report::{Attempt, Exit, Stage, WorkerReport},
     result::{ApplyResult, MapResult},
+    status::{Counters, PoolStatus, RunningTask, WorkerState, WorkerStatus},
 };

@@ -2,17 +2,24 @@
 
 mod builder;
 mod lazy;
+mod steering;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use serde::Serialize;
 
 pub(crate) use self::builder::{INITIALIZER_TIMEOUT, available_cpus, default_worker, positive};
-pub use self::builder::{MAX_PROCESSES, PoolBuilder};
+pub use self::{
+    builder::{MAX_PROCESSES, PoolBuilder},
+    steering::Replacement,
+};
 use crate::{
     arguments::{FromResult, IntoArguments, single_arguments, spread_arguments},
     batch::{Items, Submission},
@@ -20,6 +27,7 @@ use crate::{
     collector::{Collected, Collector, CollectorSink},
     driver::{Command, Handle, now},
     error::Error,
+    events::Publisher,
     result::{ApplyResult, MapResult, Submitted},
     stream::{self, Feeder, LOOK_AHEAD_ITEMS, Stream, StreamOptions},
 };
@@ -48,7 +56,10 @@ const CHUNKS_A_WORKER: u64 = 4;
 /// ```
 pub struct Pool {
     life: Arc<Life>,
-    processes: u64,
+    /// How many workers there are to be.
+    processes: AtomicU64,
+    /// How many kinds of workers there are.
+    kinds: usize,
 }
 
 /// What a pool shares with those who feed it.
@@ -56,6 +67,7 @@ struct Life {
     handle: Arc<Handle>,
     callbacks: Arc<CallbackThread>,
     now: Mutex<Now>,
+    events: Publisher,
 }
 
 struct Now {
@@ -74,7 +86,7 @@ enum State {
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.life.now().state;
-        f.debug_struct("Pool").field("processes", &self.processes).field("state", &state).finish()
+        f.debug_struct("Pool").field("processes", &self.processes()).field("state", &state).finish()
     }
 }
 
@@ -100,8 +112,8 @@ impl Pool {
     /// # Ok::<(), master::Error>(())
     /// ```
     #[must_use]
-    pub const fn processes(&self) -> u64 {
-        self.processes
+    pub fn processes(&self) -> u64 {
+        self.processes.load(Ordering::Relaxed)
     }
 
     /// Calls a function and waits for its result.
@@ -481,7 +493,7 @@ impl Pool {
         ordered: bool,
         chunk_size: u64,
     ) -> Result<(Feeder, Stream), Error> {
-        let chunks = chunk_size.saturating_mul(self.processes * CHUNKS_A_WORKER);
+        let chunks = chunk_size.saturating_mul(self.processes() * CHUNKS_A_WORKER);
         self.open_stream(function, ordered, chunk_size, chunks.max(LOOK_AHEAD_ITEMS))
     }
 
@@ -497,7 +509,7 @@ impl Pool {
         now.open_inputs += 1;
         drop(now);
         let open = Box::new(OpenInput(Arc::clone(&self.life)));
-        let enough = chunk_size.saturating_mul(self.processes * CHUNKS_A_WORKER);
+        let enough = chunk_size.saturating_mul(self.processes() * CHUNKS_A_WORKER);
         let options = StreamOptions { ordered, look_ahead, enough };
         let handle = Arc::clone(&self.life.handle);
         Ok(stream::stream(handle, open, function.to_owned(), options))
@@ -564,7 +576,7 @@ impl Pool {
         chunk_size: Option<u64>,
         collect: impl FnOnce(u64, Arc<CallbackThread>) -> Arc<Collector>,
     ) -> Result<MapResult<R>, Error> {
-        let default = || items.len().div_ceil(self.processes * CHUNKS_A_WORKER).max(1);
+        let default = || items.len().div_ceil(self.processes() * CHUNKS_A_WORKER).max(1);
         let chunk_size = chunk_size.unwrap_or_else(default);
         let (collector, submitted) = self.submit(function, items, chunk_size, collect)?;
         Ok(MapResult::new(collector, submitted))

@@ -119,11 +119,71 @@ pub struct WorkerReport {
     pub reason: Option<String>,
     /// The function that it may have been running, and for how long.
     pub running: Option<(String, Duration)>,
+    /// The task is not tried again, as it has killed so many workers.
+    pub poison: bool,
+    /// What came of the task when it was tried before, the last 10 times at the most.
+    pub attempts: Vec<Attempt>,
     /// The last lines that it wrote to its standard error, the oldest first; at most 10.
     pub stderr: Vec<String>,
     /// The last lines that it wrote to its standard output, if it had not said hello: a program
     /// that is no worker speaks there.
     pub stdout: Vec<String>,
+}
+
+impl WorkerReport {
+    /// Nothing is known yet.
+    pub(crate) const fn unknown() -> Self {
+        Self {
+            slot: 0,
+            pid: None,
+            command: String::new(),
+            stage: Stage::Start,
+            exit: None,
+            reason: None,
+            running: None,
+            poison: false,
+            attempts: Vec::new(),
+            stderr: Vec::new(),
+            stdout: Vec::new(),
+        }
+    }
+}
+
+/// What came of a task when it was tried, and was to be tried again.
+///
+/// ```
+/// # use master::{Encoded, Error};
+/// # let pool = integration_tests::library::pool(1).retries(2).build()?;
+/// // The command ends its parent, the worker.
+/// let result = pool.apply::<Encoded>("exec", ("sh", ["-c", "kill -9 $PPID"]));
+/// let Err(Error::Lost(report)) = result else { panic!("the worker lives on") };
+/// assert_eq!(report.attempts.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), [1, 2]);
+/// assert!(report.attempts[0].error.contains("SIGKILL"));
+/// # Ok::<(), master::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// Which attempt it was, counted from 1.
+    pub number: u32,
+    /// The seat of the worker that ran it.
+    pub slot: u32,
+    /// The process id of that worker.
+    pub pid: Option<u32>,
+    /// What came of it, at most 1000 characters.
+    pub error: String,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The first line says it; what follows is evidence.
+        write!(f, "attempt {}: {}", self.number, self.error.lines().next().unwrap_or_default())
+    }
+}
+
+/// What was tried before, below an error.
+pub(crate) fn write_attempts(f: &mut fmt::Formatter<'_>, attempts: &[Attempt]) -> fmt::Result {
+    attempts.iter().try_for_each(|attempt| write!(f, "\n    {attempt}"))
 }
 
 impl fmt::Display for WorkerReport {
@@ -149,7 +209,11 @@ impl fmt::Display for WorkerReport {
             (None, None, Some(_)) => {}
             (None, _, _) => write!(f, " {}", self.stage)?,
         }
+        if self.poison {
+            f.write_str("; the task is poison: it has killed too many workers to be tried again")?;
+        }
         reason.try_for_each(|line| write!(f, "\n    {line}"))?;
+        write_attempts(f, &self.attempts)?;
         write_lines(f, "standard error", &self.stderr)?;
         write_lines(f, "standard output", &self.stdout)
     }

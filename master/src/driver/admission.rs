@@ -3,15 +3,15 @@
 use std::{collections::BTreeMap, os::fd::RawFd, sync::Arc, time::Duration};
 
 use protocol::{
-    envelope,
     limits::{MAX_FRAME, PROTOCOL_VERSION},
-    message::{FromMaster, FromWorker, Hello},
+    message::{FromMaster, Hello},
 };
 
 use super::{
     connection::{Connection, Reading},
+    session::{Breach, Said, Session},
     source::Source,
-    supervisor::{Breach, Supervisor},
+    supervisor::Supervisor,
 };
 use crate::machine::{Event, Time, WorkerId};
 
@@ -164,8 +164,7 @@ impl Supervisor {
             );
         }
         stranger.connection.decoder.set_limit(MAX_FRAME);
-        let names = hello.functions.iter().map(|function| function.name.clone()).collect();
-        self.greet(time, worker, names, stranger.connection);
+        self.greet(time, worker, &hello, stranger.connection);
     }
 
     fn reject(
@@ -217,14 +216,9 @@ impl Supervisor {
 /// The hello of a stranger, once it is complete.
 fn hello(connection: &mut Connection) -> Result<Option<Hello>, Breach> {
     let Some(frame) = connection.decoder.next_frame()? else { return Ok(None) };
-    let (message, payload) = envelope::open::<FromWorker>(frame)?;
-    envelope::check_worker_payload(&message, payload)?;
-    match message {
-        FromWorker::Hello(hello) => Ok(Some(hello)),
-        FromWorker::Ready {} => Err(Breach::OutOfPlace("ready")),
-        FromWorker::InitializerFailed(_) => Err(Breach::OutOfPlace("initializer_failed")),
-        FromWorker::Result { .. } => Err(Breach::OutOfPlace("result")),
-        FromWorker::Error { .. } => Err(Breach::OutOfPlace("error")),
-        FromWorker::Progress { .. } => Err(Breach::OutOfPlace("progress")),
+    match Session::new().hear(frame)? {
+        Said::Hello(hello) => Ok(Some(hello)),
+        // A session begins with nothing else.
+        _ => Err(Breach::OutOfPlace("another than the hello")),
     }
 }

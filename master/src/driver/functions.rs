@@ -8,6 +8,8 @@ use crate::machine::FunctionId;
 #[derive(Default)]
 pub(super) struct Functions {
     numbers: HashMap<String, FunctionId>,
+    /// By number.
+    names: Vec<String>,
     /// What each group of workers announced, by name.
     pub(super) announced: HashMap<usize, Vec<String>>,
 }
@@ -19,7 +21,12 @@ impl Functions {
         }
         let number = FunctionId(u32::try_from(self.numbers.len()).unwrap_or(u32::MAX));
         self.numbers.insert(name.to_owned(), number);
+        self.names.push(name.to_owned());
         number
+    }
+
+    pub(super) fn name(&self, number: FunctionId) -> Option<&str> {
+        self.names.get(number.0 as usize).map(String::as_str)
     }
 
     /// Every function that some group announced, in alphabetical order.

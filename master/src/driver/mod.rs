@@ -2,31 +2,40 @@
 //! pool, and does what the machine decides.
 
 mod admission;
+mod attempts;
 mod child;
+mod commands;
 mod connection;
+mod exits;
 mod functions;
 mod gate;
+mod hearing;
+mod memory;
+mod observing;
 mod output;
 mod perform;
 mod process;
+mod session;
 mod source;
 mod supervisor;
 
 use std::{
     os::fd::OwnedFd,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak, mpsc::SyncSender},
     thread::{JoinHandle, ThreadId},
     time::{Duration, Instant},
 };
 
-pub(crate) use self::child::Surroundings;
+pub(crate) use self::{child::Surroundings, commands::Reply};
 use crate::{
     arguments::check_size,
     batch::Submission,
     command::WorkerCommand,
     error::Error,
+    events::Publisher,
     machine::Settings,
     report::{Exit, WorkerReport},
+    status::{Counters, PoolStatus},
 };
 
 /// What a supervisor is to run.
@@ -38,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) surroundings: Surroundings,
     /// The name of the pool, told to the workers.
     pub(crate) name: String,
+    /// Where it tells what happens.
+    pub(crate) events: Publisher,
 }
 
 /// A function to run in each worker before anything else, with its arguments, encoded as one
@@ -66,6 +77,12 @@ pub(crate) enum Command {
     Cancel { batch: u64 },
     /// The same, but for what has been sent to a worker already, which goes on.
     Withdraw { batch: u64 },
+    /// To have so many workers.
+    Resize { slots: usize },
+    /// To replace the workers of a group by those of another command.
+    Replace { group: usize, command: WorkerCommand, reply: Reply },
+    /// To tell how things stand.
+    Status { reply: SyncSender<PoolStatus> },
     /// To take no more, and to end when everything is finished.
     Close,
     /// To begin nothing more, and to end when everything that was begun is finished.
@@ -95,6 +112,8 @@ pub(crate) struct Status {
     pub(crate) hello: Option<Arc<protocol::message::Hello>>,
     /// A worker has become ready.
     pub(crate) ready: bool,
+    /// What had happened by the end.
+    pub(crate) counters: Counters,
 }
 
 /// The side of the callers.
@@ -105,6 +124,7 @@ pub(crate) struct Handle {
 }
 
 struct Shared {
+    events: Publisher,
     /// `None` once the supervisor takes no more.
     commands: Mutex<Option<Vec<Command>>>,
     waker: mio::Waker,
@@ -168,6 +188,7 @@ impl Shared {
         let left = self.commands().take();
         left.into_iter().flatten().for_each(|command| self.refuse(command));
         self.update(|status| status.ended = true);
+        self.events.end();
     }
 
     /// A submission that comes too late ends as the pool did.

@@ -11,15 +11,17 @@ use super::{
     child::{Child, NotStarted},
     output::Pipe,
     process::{self, Process},
+    session::Session,
     source::Source,
     supervisor::Supervisor,
 };
 use crate::{
     batch::Submission,
     error::{Cancelled, Error},
+    events::EventKind,
     machine::{
-        Action, CallId, Cancellation, Chunk, Ending, Event, GroupId, SlotId, StartFault, Time,
-        WorkerId,
+        Action, CallId, Cancellation, Chunk, Ending, Event, Generation, GroupId, SlotId,
+        StartFault, Time, TimeLimit, WorkerId,
     },
     report::{Seconds, Stage, WorkerReport},
 };
@@ -27,12 +29,17 @@ use crate::{
 impl Supervisor {
     pub(super) fn perform(&mut self, time: Time, action: Action<Arc<Submission>>) {
         match action {
-            Action::Start { worker, slot, group, .. } => self.start(time, worker, slot, group),
+            Action::Start { worker, slot, group, generation } => {
+                self.start(time, worker, slot, group, generation);
+            }
             Action::Welcome { worker } => self.welcome(time, worker),
             Action::Send { worker, call, chunk, last } => {
                 self.send(time, worker, call, &chunk, last);
             }
-            Action::Drain { worker } => self.drain(worker),
+            Action::Cancel { worker, call, item } => {
+                self.say(worker, &FromMaster::Cancel { id: call.0, item });
+            }
+            Action::Drain { worker } => self.say(worker, &FromMaster::Drain {}),
             Action::Terminate { worker } => {
                 // One that has said that its initializer failed leaves by itself, with a status
                 // of its own that a signal would hide.
@@ -48,19 +55,33 @@ impl Supervisor {
                     process.child.kill();
                 }
             }
-            Action::Conclude { batch, items, ending } => self.conclude(&batch, items, ending),
-            Action::Fail { worker } => self.fail(worker),
+            Action::Conclude { batch, items, ending } => {
+                self.conclude(time, &batch, items, ending);
+            }
+            Action::Retry { batch, item, ending } => self.retry(time, &batch, item, ending),
+            Action::RollBack { group, worker, flaw } => self.roll_back(time, group, worker, flaw),
+            Action::RolledOut { group, generation } => self.rolled_out(time, group, generation),
+            Action::Fail { worker } => self.fail(time, worker),
             Action::End => self.ended = true,
-            _ => {}
         }
     }
 
-    fn start(&mut self, time: Time, worker: WorkerId, slot: SlotId, group: GroupId) {
-        let started = self.try_start(worker, slot, group);
+    fn start(
+        &mut self,
+        time: Time,
+        worker: WorkerId,
+        slot: SlotId,
+        group: GroupId,
+        generation: Generation,
+    ) {
+        self.counters.started += 1;
+        let started = self.try_start(worker, slot, group, generation);
         match started {
             Ok(process) => {
                 let pid = process.child.id();
-                log::info!("started worker {}, pid {pid}: {}", slot.0, self.command_of(group));
+                let command = self.command_of(group, generation);
+                log::info!("started worker {}, pid {pid}: {command}", slot.0);
+                self.publish_of(time, slot.0, Some(pid), EventKind::Started { command });
                 // Nobody asks for that of a pool, where it would only keep a descriptor open.
                 let one_call = self.plan.settings.one_call;
                 let exit_watch = one_call.then(|| process.child.shared_exit_watch());
@@ -75,15 +96,13 @@ impl Supervisor {
                 let report = WorkerReport {
                     slot: slot.0,
                     pid: None,
-                    command: self.command_of(group),
-                    stage: Stage::Start,
-                    exit: None,
+                    command: self.command_of(group, generation),
                     reason: Some(format!("could not be started ({error})")),
-                    running: None,
-                    stderr: Vec::new(),
-                    stdout: Vec::new(),
+                    ..WorkerReport::unknown()
                 };
                 log::warn!("{report}");
+                let event = EventKind::NotStarted { report: Box::new(report.clone()) };
+                self.publish_of(time, slot.0, None, event);
                 self.obituaries.insert(worker, report);
                 self.machine.handle(time, Event::NotStarted { worker, fault });
             }
@@ -95,10 +114,11 @@ impl Supervisor {
         worker: WorkerId,
         slot: SlotId,
         group: GroupId,
+        generation: Generation,
     ) -> Result<Process, NotStarted> {
         let passing = |error| NotStarted { error, fault: StartFault::Passing };
         let token = self.gate.expect(worker).map_err(passing)?;
-        let Some(command) = self.plan.commands.get(group.0) else {
+        let Some(command) = self.commands.get(group, generation) else {
             let error = std::io::Error::other("the slot has no worker command");
             return Err(NotStarted { error, fault: StartFault::Permanent });
         };
@@ -116,16 +136,19 @@ impl Supervisor {
         if let Some(pipe) = &stderr {
             self.watch(pipe.raw_fd(), Source::Stderr(worker)).map_err(passing)?;
         }
-        let stage = Stage::Hello;
         let (connection, reason, unread, killed, leaves) = (None, None, false, false, false);
         Ok(Process {
             slot,
             group,
+            generation,
             child,
             connection,
             stdout,
             stderr,
-            stage,
+            session: Session::new(),
+            features: Vec::new(),
+            note: None,
+            memory: None,
             reason,
             unread,
             killed,
@@ -139,7 +162,7 @@ impl Supervisor {
         let initializer = self.plan.initializer.as_ref();
         let welcome = FromMaster::Welcome(Welcome {
             version: PROTOCOL_VERSION,
-            features: Vec::new(),
+            features: process.features.iter().map(ToString::to_string).collect(),
             slot: process.slot.0,
             pool: self.plan.name.clone(),
             initializer: initializer.map(|initializer| initializer.function.clone()),
@@ -184,24 +207,84 @@ impl Supervisor {
         }
     }
 
-    fn drain(&mut self, worker: WorkerId) {
+    fn say(&mut self, worker: WorkerId, message: &FromMaster<'_>) {
         if let Some(process) = self.processes.get_mut(&worker)
             && let Some(connection) = &mut process.connection
-            && let Err(error) = connection.send(&FromMaster::Drain {}, &[])
+            && let Err(error) = connection.send(message, &[])
         {
-            log::error!("cannot ask a worker to leave: {error}");
+            log::error!("cannot send {message:?} to a worker: {error}");
         }
     }
 
-    fn conclude(&mut self, batch: &Submission, items: Range<u64>, ending: Ending) {
-        let error = match ending {
-            Ending::Lost { worker, after, .. } => {
-                let report = self.report(worker);
-                Error::Lost(Box::new(process::running(&report, &batch.function, after)))
+    fn conclude(&mut self, time: Time, batch: &Submission, items: Range<u64>, ending: Ending) {
+        let error = self.error_of(batch, &items, ending);
+        let count = items.end - items.start;
+        match &error {
+            Error::Lost(report) => {
+                self.counters.lost += count;
+                if report.poison {
+                    let function = batch.function.clone();
+                    let event = EventKind::Quarantined { function, report: report.clone() };
+                    self.publish_of(time, report.slot, report.pid, event);
+                }
             }
-            Ending::TimedOut { worker, after, .. } => {
+            Error::TimedOut(_) => self.counters.timed_out += count,
+            _ => self.counters.cancelled += count,
+        }
+        self.attempts.forget(batch.id, &items);
+        batch.sink.ended(items, &error);
+    }
+
+    /// An item is tried again: what came of it is kept, for the case that it never succeeds.
+    fn retry(&mut self, time: Time, batch: &Submission, item: u64, ending: Ending) {
+        let (Ending::Lost { worker, .. } | Ending::TimedOut { worker, .. }) = ending else {
+            return;
+        };
+        let error = self.error_of(batch, &(item..item), ending);
+        let text = error.to_string();
+        self.note_retry(time, worker, batch, item, text);
+    }
+
+    pub(super) fn note_retry(
+        &mut self,
+        time: Time,
+        worker: WorkerId,
+        batch: &Submission,
+        item: u64,
+        error: String,
+    ) {
+        self.counters.retried += 1;
+        let (slot, pid) = self.identity(worker);
+        let attempt = self.attempts.add(batch.id, item, slot, pid, error);
+        let function = batch.function.clone();
+        log::warn!("item {item} of a call of `{function}` is tried again: {attempt}");
+        self.publish_of(time, slot, pid, EventKind::Retried { function, attempt });
+    }
+
+    /// How an item ends, for those who wait for it. The evidence of what was tried before comes
+    /// with the one item that it is about.
+    fn error_of(&mut self, batch: &Submission, items: &Range<u64>, ending: Ending) -> Error {
+        match ending {
+            Ending::Lost { worker, after, poison } => {
+                let report = self.report(worker);
+                let mut report = process::running(&report, &batch.function, after);
+                report.poison = poison;
+                report.attempts = self.attempts.take_first(batch.id, items);
+                Error::Lost(Box::new(report))
+            }
+            Ending::TimedOut { worker, after, limit } => {
                 let mut report = process::running(&self.report(worker), &batch.function, after);
-                report.reason = Some("was stopped at its time limit".into());
+                report.reason = Some(match limit {
+                    TimeLimit::Task => "was stopped at its time limit".into(),
+                    TimeLimit::Silence => {
+                        let limit = self.plan.settings.silence_timeout.unwrap_or_default();
+                        format!(
+                            "was stopped, as it told nothing of its progress for {}",
+                            Seconds(limit)
+                        )
+                    }
+                });
+                report.attempts = self.attempts.take_first(batch.id, items);
                 Error::TimedOut(Box::new(report))
             }
             Ending::Cancelled(Cancellation::ByCaller) => Error::Cancelled(Cancelled::ByCaller),
@@ -216,14 +299,15 @@ impl Supervisor {
             Ending::Cancelled(Cancellation::UnknownFunction) => Error::UnknownFunction {
                 function: batch.function.clone(),
                 available: self.functions.available(),
-                workers: self.plan.commands.iter().map(ToString::to_string).collect(),
+                workers: self.commands.current().map(ToString::to_string).collect(),
             },
-        };
-        batch.sink.ended(items, &error);
+        }
     }
 
-    fn fail(&mut self, worker: WorkerId) {
+    fn fail(&mut self, time: Time, worker: WorkerId) {
         let report = Arc::new(self.report(worker));
+        let event = EventKind::Failed { report: Box::new(WorkerReport::clone(&report)) };
+        self.publish_of(time, report.slot, report.pid, event);
         log::error!("the pool cannot work: {report}");
         self.failure = Some(Arc::clone(&report));
         self.shared.update(|status| status.failure = Some(Arc::clone(&report)));
@@ -231,27 +315,15 @@ impl Supervisor {
     }
 
     /// What is known about a worker, dead or alive.
-    fn report(&self, worker: WorkerId) -> WorkerReport {
+    pub(super) fn report(&self, worker: WorkerId) -> WorkerReport {
         if let Some(report) = self.obituaries.get(&worker) {
             return report.clone();
         }
-        let Some(process) = self.processes.get(&worker) else {
-            return WorkerReport {
-                slot: 0,
-                pid: None,
-                command: String::new(),
-                stage: Stage::Start,
-                exit: None,
-                reason: None,
-                running: None,
-                stderr: Vec::new(),
-                stdout: Vec::new(),
-            };
-        };
-        let mut report = process.report(self.command_of(process.group), None);
+        let Some(process) = self.processes.get(&worker) else { return WorkerReport::unknown() };
+        let mut report = process.report(self.command_of(process.group, process.generation), None);
         if report.reason.is_none() {
             let settings = &self.plan.settings;
-            report.reason = match process.stage {
+            report.reason = match process.session.stage() {
                 Stage::Hello if self.strangers.is_connected(process.child.id()) => Some(format!(
                     "connected, but sent no hello within {}",
                     Seconds(settings.hello_timeout)
@@ -268,7 +340,16 @@ impl Supervisor {
         report
     }
 
-    pub(super) fn command_of(&self, group: GroupId) -> String {
-        self.plan.commands.get(group.0).map(ToString::to_string).unwrap_or_default()
+    /// The seat and the process of a worker, dead or alive.
+    fn identity(&self, worker: WorkerId) -> (u32, Option<u32>) {
+        match (self.processes.get(&worker), self.obituaries.get(&worker)) {
+            (Some(process), _) => (process.slot.0, Some(process.child.id())),
+            (None, Some(report)) => (report.slot, report.pid),
+            (None, None) => (0, None),
+        }
+    }
+
+    pub(super) fn command_of(&self, group: GroupId, generation: Generation) -> String {
+        self.commands.get(group, generation).map(ToString::to_string).unwrap_or_default()
     }
 }

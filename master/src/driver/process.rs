@@ -5,21 +5,28 @@ use std::{
     time::Duration,
 };
 
-use super::{child::Child, connection::Connection, output::Pipe};
+use super::{child::Child, connection::Connection, output::Pipe, session::Session};
 use crate::{
-    machine::{GroupId, SlotId},
+    machine::{Generation, GroupId, SlotId},
     report::{Exit, Stage, WorkerReport},
 };
 
 pub(super) struct Process {
     pub(super) slot: SlotId,
     pub(super) group: GroupId,
+    pub(super) generation: Generation,
     pub(super) child: Child,
     /// There from its hello to the end of the connection.
     pub(super) connection: Option<Connection>,
     pub(super) stdout: Option<Pipe<ChildStdout>>,
     pub(super) stderr: Option<Pipe<ChildStderr>>,
-    pub(super) stage: Stage,
+    pub(super) session: Session,
+    /// The features that it may be asked to use.
+    pub(super) features: Vec<&'static str>,
+    /// What it last said of its progress with the item in hand.
+    pub(super) note: Option<String>,
+    /// Its memory when that was last looked at, in bytes.
+    pub(super) memory: Option<u64>,
     /// What is known against it.
     pub(super) reason: Option<String>,
     /// The connection ended with bytes of ours unread, or undelivered.
@@ -43,12 +50,14 @@ impl Process {
             slot: self.slot.0,
             pid: Some(self.child.id()),
             command,
-            stage: self.stage,
+            stage: self.session.stage(),
             exit,
             reason: self.reason.clone(),
             running: None,
+            poison: false,
+            attempts: Vec::new(),
             stderr: self.stderr.as_ref().map(Pipe::tail).unwrap_or_default(),
-            stdout: match (self.stage, &self.stdout) {
+            stdout: match (self.session.stage(), &self.stdout) {
                 (Stage::Start | Stage::Hello, Some(pipe)) => pipe.tail(),
                 _ => Vec::new(),
             },

@@ -361,11 +361,6 @@ impl<B: Batch> Worker<B> {
         }
     }
 
-    /// Whether it is ready and has nothing to do.
-    pub(super) fn is_idle(&self) -> bool {
-        matches!(&self.state, State::Serving(serving) if serving.in_flight.is_empty())
-    }
-
     /// Whether it is ready, and not on its way out.
     pub(super) const fn is_serving(&self) -> bool {
         matches!(self.state, State::Serving(_))

@@ -1,19 +1,23 @@
 //! How a pool is to be.
 
+mod supervision;
+
 use std::{
     ffi::OsString,
-    num::{NonZeroU64, NonZeroUsize},
+    num::NonZeroUsize,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicU64},
     time::Duration,
 };
 
+use self::supervision::Supervision;
 use super::{Life, Now, Pool, State};
 use crate::{
     callbacks::CallbackThread,
     command::{CommandLine, SearchPath, WorkerCommand},
     driver::{Handle, Initializer, Plan, Surroundings},
     error::Error,
+    events::Publisher,
     machine::{GroupId, Settings},
 };
 
@@ -64,12 +68,13 @@ pub struct PoolBuilder {
     processes: Option<usize>,
     workers: Vec<(WorkerCommand, Option<NonZeroUsize>)>,
     initializer: Option<(String, crate::Arguments)>,
-    max_tasks_per_child: Option<u64>,
-    task_timeout: Option<Duration>,
+    supervision: Supervision,
     start_timeout: Option<Duration>,
     initializer_timeout: Option<Duration>,
     name: String,
     surroundings: Surroundings,
+    /// Shared by the pools that are made of clones of the builder.
+    events: Publisher,
 }
 
 impl PoolBuilder {
@@ -146,42 +151,6 @@ impl PoolBuilder {
     /// ```
     pub fn initializer(mut self, function: &str, arguments: crate::Arguments) -> Self {
         self.initializer = Some((function.to_owned(), arguments));
-        self
-    }
-
-    /// How many tasks a worker runs before another takes its seat, at least 1. Items of a map
-    /// count one by one, whatever their chunks. Default: no limit.
-    ///
-    /// ```
-    /// use master::Pool;
-    ///
-    /// # let worker = integration_tests::library::worker();
-    /// let pool = Pool::builder().worker(worker).processes(1).max_tasks_per_child(1).build()?;
-    /// let processes: Vec<u32> = pool.map("pid", 0..2)?;
-    /// assert_ne!(processes[0], processes[1]);
-    /// # Ok::<(), master::Error>(())
-    /// ```
-    pub const fn max_tasks_per_child(mut self, tasks: u64) -> Self {
-        self.max_tasks_per_child = Some(tasks);
-        self
-    }
-
-    /// How long a task may run. Its worker is then stopped and replaced, and the task is
-    /// [`Error::TimedOut`]. Default: no limit.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// use master::{Error, Pool};
-    ///
-    /// # let worker = integration_tests::library::worker();
-    /// let pool = Pool::builder().worker(worker).processes(1);
-    /// let pool = pool.task_timeout(Duration::from_millis(100)).build()?;
-    /// assert!(matches!(pool.apply::<()>("sleep", (3600,)), Err(Error::TimedOut(_))));
-    /// # Ok::<(), master::Error>(())
-    /// ```
-    pub const fn task_timeout(mut self, timeout: Duration) -> Self {
-        self.task_timeout = Some(timeout);
         self
     }
 
@@ -331,11 +300,13 @@ impl PoolBuilder {
     /// started or used show at the first call, as [`Error::PoolFailed`].
     pub fn build(self) -> Result<Pool, Error> {
         self.surroundings.check()?;
-        let processes = self.slots()?.len() as u64;
+        let processes = AtomicU64::new(self.slots()?.len() as u64);
+        let kinds = self.workers.len().max(1);
+        let events = self.events.clone();
         let handle = Arc::new(Handle::start(self.plan()?)?);
         let now = Mutex::new(Now { state: State::Running, open_inputs: 0 });
         let callbacks = Arc::new(CallbackThread::default());
-        Ok(Pool { life: Arc::new(Life { handle, callbacks, now }), processes })
+        Ok(Pool { life: Arc::new(Life { handle, callbacks, now, events }), processes, kinds })
     }
 
     /// Makes the pool, lends it to `work`, and waits for everything that was submitted, callbacks
@@ -364,13 +335,7 @@ impl PoolBuilder {
 
     fn plan(self) -> Result<Plan, Error> {
         let mut settings = Settings::new(self.slots()?);
-        settings.max_tasks_per_child = match self.max_tasks_per_child {
-            None => None,
-            Some(limit) => Some(NonZeroU64::new(limit).ok_or_else(|| {
-                Error::InvalidArgument("max_tasks_per_child must be at least 1, not 0".into())
-            })?),
-        };
-        settings.task_timeout = positive("the task timeout", self.task_timeout)?;
+        self.supervision.apply(&mut settings)?;
         if let Some(timeout) = positive("the start timeout", self.start_timeout)? {
             settings.hello_timeout = timeout;
         }
@@ -384,8 +349,8 @@ impl PoolBuilder {
             true => vec![default_worker()?],
             false => self.workers.into_iter().map(|(command, _)| command).collect(),
         };
-        let (surroundings, name) = (self.surroundings, self.name);
-        Ok(Plan { commands, settings, initializer, surroundings, name })
+        let (surroundings, name, events) = (self.surroundings, self.name, self.events);
+        Ok(Plan { commands, settings, initializer, surroundings, name, events })
     }
 
     /// The group of each slot: kinds with a count have so many, the others share what is left

@@ -13,6 +13,7 @@ use crate::{
     command::WorkerCommand,
     driver::{Command, Handle, Initializer, Plan, Surroundings},
     error::Error,
+    events::Publisher,
     machine::Settings,
 };
 
@@ -41,6 +42,7 @@ impl Task {
             initializer: self.initializer.clone().map(Initializer::new).transpose()?,
             surroundings: self.surroundings.clone(),
             name: name.to_owned(),
+            events: Publisher::default(),
         })?);
         handle
             .wait(None, |status| status.pid.is_some() || status.failure.is_some() || status.ended);

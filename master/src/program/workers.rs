@@ -63,6 +63,7 @@ fn start(search: &SearchPath, path: &Path, timeout: Duration) -> Result<Arc<Hand
         initializer: None,
         surroundings: Surroundings::default(),
         name: "master workers".into(),
+        events: crate::events::Publisher::default(),
     };
     Handle::start(plan).map(Arc::new).map_err(|error| error.to_string())
 }

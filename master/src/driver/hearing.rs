@@ -1,0 +1,193 @@
+//! What workers say, to the machine and to those who wait for results.
+
+use protocol::message::{Failure as WireFailure, Hello, feature};
+
+use super::{
+    connection::Connection,
+    session::{Breach, Said},
+    source::Source,
+    supervisor::Supervisor,
+};
+use crate::{
+    error::{Error, Failure},
+    events::EventKind,
+    machine::{Answer, CallId, Event, Repertoire, Time, Verdict, WorkerId},
+};
+
+impl Supervisor {
+    /// A worker has introduced itself.
+    pub(super) fn greet(
+        &mut self,
+        time: Time,
+        worker: WorkerId,
+        hello: &Hello,
+        connection: Connection,
+    ) {
+        let Some(process) = self.processes.get_mut(&worker) else { return };
+        let knows = |name: &str| hello.features.iter().any(|feature| feature == name);
+        process.features =
+            [feature::PROGRESS, feature::CANCEL].into_iter().filter(|name| knows(name)).collect();
+        let (progress, cancel) = (knows(feature::PROGRESS), knows(feature::CANCEL));
+        process.session.welcome(progress);
+        process.connection = Some(connection);
+        if self.plan.settings.one_call {
+            // Nobody else is awaited, and whatever happens to the master nothing is left.
+            self.gate.hide();
+        }
+        let group = process.group.0;
+        let mut repertoire = Repertoire::default();
+        for function in &hello.functions {
+            let number = self.functions.number(&function.name);
+            repertoire.functions.insert(number);
+            if progress && function.progress {
+                repertoire.reporting.insert(number);
+            }
+            if cancel && function.cancel {
+                repertoire.cancellable.insert(number);
+            }
+        }
+        let names = hello.functions.iter().map(|function| function.name.clone()).collect();
+        self.functions.announced.insert(group, names);
+        self.machine.handle(time, Event::Greeted { worker, repertoire });
+        self.unfinished.insert(Source::Socket(worker));
+    }
+
+    /// Takes in every frame that is complete.
+    pub(super) fn take_frames(
+        &mut self,
+        time: Time,
+        worker: WorkerId,
+        connection: &mut Connection,
+    ) -> Result<(), Breach> {
+        while let Some(frame) = connection.decoder.next_frame()? {
+            let Some(process) = self.processes.get_mut(&worker) else { return Ok(()) };
+            let said = process.session.hear(frame)?;
+            self.take(time, worker, said)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, time: Time, worker: WorkerId, said: Said<'_>) -> Result<(), Breach> {
+        match said {
+            Said::Result { id, item, value } => {
+                match self.machine.answer(time, worker, CallId(id), item, Verdict::Completed) {
+                    Answer::Accepted { batch, item } => {
+                        self.counters.completed += 1;
+                        self.attempts.forget(batch.id, &(item..item + 1));
+                        self.end_item(time, worker);
+                        batch.sink.completed(item, value);
+                    }
+                    // A result is never tried again.
+                    Answer::Late | Answer::Retried { .. } => self.count_late(time, worker),
+                    Answer::Refused => self.refuse(time, worker, &Breach::Unasked { id, item }),
+                }
+            }
+            Said::Error { id, item, failure, payload } => {
+                match self.machine.answer(time, worker, CallId(id), item, Verdict::Failed) {
+                    Answer::Accepted { batch, item } => {
+                        self.counters.failed += 1;
+                        let mut failure = failure_of(failure, payload);
+                        failure.attempts = self.attempts.take(batch.id, item);
+                        self.end_item(time, worker);
+                        self.tell(&failure);
+                        let error = Error::Failed(Box::new(failure));
+                        batch.sink.ended(item..item + 1, &error);
+                    }
+                    Answer::Retried { batch, item } => {
+                        self.end_item(time, worker);
+                        let text = failure_of(failure, payload).to_string();
+                        self.note_retry(time, worker, &batch, item, text);
+                    }
+                    Answer::Late => self.count_late(time, worker),
+                    Answer::Refused => self.refuse(time, worker, &Breach::Unasked { id, item }),
+                }
+            }
+            Said::Progress { id, item, note } => {
+                if self.machine.progress(time, worker, CallId(id), item) {
+                    if let Some(process) = self.processes.get_mut(&worker) {
+                        process.note = Some(note.chars().take(MAX_NOTE).collect());
+                    }
+                } else {
+                    self.refuse(time, worker, &Breach::NotInHand { id, item });
+                }
+            }
+            Said::Ready => {
+                let Some(process) = self.processes.get(&worker) else { return Ok(()) };
+                let slot = process.slot.0;
+                log::info!("worker {slot} is ready");
+                self.shared.update(|status| status.ready = true);
+                self.publish_about(time, worker, EventKind::Ready);
+                self.machine.handle(time, Event::Ready { worker });
+            }
+            Said::Unfit(failure, payload) => {
+                let failure = failure_of(failure, payload);
+                if let Some(process) = self.processes.get_mut(&worker) {
+                    process.leaves = true;
+                    process.blame(|| with_traceback("failed in its initializer: ", &failure));
+                }
+                self.tell(&failure);
+                self.machine.handle(time, Event::Unfit { worker });
+            }
+            Said::Hello(_) => return Err(Breach::OutOfPlace("hello")),
+        }
+        Ok(())
+    }
+
+    /// A worker has answered an item.
+    fn end_item(&mut self, time: Time, worker: WorkerId) {
+        if let Some(process) = self.processes.get_mut(&worker) {
+            process.note = None;
+        }
+        if self.measuring.is_due_after_item(time) {
+            self.measure_worker(time, worker);
+        }
+    }
+
+    fn count_late(&mut self, time: Time, worker: WorkerId) {
+        self.counters.refused += 1;
+        self.end_item(time, worker);
+    }
+
+    /// Tells of a failure on standard error, if the worker is to look as if it did so itself.
+    fn tell(&mut self, failure: &Failure) {
+        if self.plan.surroundings.tell_failures {
+            let text = with_traceback(&format!("Process {}: ", self.plan.name), failure);
+            let lines: Vec<_> = text.lines().collect();
+            // Such a worker prints nothing through the sink, so that there is room.
+            let _ = self.sink.offer(format!("{}\n", lines.join("\n    ")).into_bytes());
+        }
+    }
+
+    /// An answer to nothing that was asked: its worker is not to be trusted and is killed. What
+    /// it says until then can still be told apart, so it is heard: an item that it answered
+    /// properly must not run again.
+    fn refuse(&mut self, time: Time, worker: WorkerId, breach: &Breach) {
+        self.counters.refused += 1;
+        if let Some(process) = self.processes.get_mut(&worker) {
+            process.blame(|| breach.to_string());
+        }
+        self.machine.handle(time, Event::Misbehaved { worker });
+    }
+}
+
+/// Characters kept of what a worker says of its progress.
+const MAX_NOTE: usize = 500;
+
+fn failure_of(failure: WireFailure, payload: &[u8]) -> Failure {
+    let WireFailure { kind, message, traceback } = failure;
+    let opaque = match payload.is_empty() {
+        true => None,
+        // What cannot be read as binary data was refused before.
+        false => rmp_serde::from_slice::<serde_bytes::ByteBuf>(payload)
+            .ok()
+            .map(serde_bytes::ByteBuf::into_vec),
+    };
+    Failure { kind, message, traceback, opaque, attempts: Vec::new() }
+}
+
+fn with_traceback(start: &str, failure: &Failure) -> String {
+    match failure.traceback.as_str() {
+        "" => format!("{start}{failure}"),
+        traceback => format!("{start}{failure}\n{traceback}"),
+    }
+}
