@@ -20,6 +20,9 @@ use crate::{
 };
 
 mod help;
+mod supervision;
+
+pub use self::supervision::SupervisionOptions;
 
 /// What stands between the calls of `master run`.
 const CALL_SEPARATOR: &str = ":::";
@@ -103,6 +106,9 @@ pub struct MapArguments {
     /// The pool that makes them.
     #[command(flatten)]
     pub pool: PoolOptions,
+    /// How it watches over them.
+    #[command(flatten)]
+    pub supervision: SupervisionOptions,
     /// Its workers.
     #[command(flatten)]
     pub workers: WorkerOptions,
@@ -129,6 +135,9 @@ pub struct ApplyArguments {
     /// The pool that makes it.
     #[command(flatten)]
     pub pool: PoolOptions,
+    /// How it watches over it.
+    #[command(flatten)]
+    pub supervision: SupervisionOptions,
     /// Its workers.
     #[command(flatten)]
     pub workers: WorkerOptions,
@@ -220,7 +229,7 @@ pub struct PoolOptions {
 const START_TIMEOUT: &str = "10s";
 
 /// What workers are, and how they start.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Workers")]
 pub struct WorkerOptions {
     /// The worker: a command in quotes, whose first word is a path or the name of an executable

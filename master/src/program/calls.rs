@@ -11,13 +11,16 @@ use std::{
 
 use super::{
     Refusal,
-    arguments::{ApplyArguments, CallOptions, MapArguments, PoolOptions, WorkerOptions},
+    arguments::{
+        ApplyArguments, CallOptions, MapArguments, PoolOptions, SupervisionOptions, WorkerOptions,
+    },
+    events::EventLog,
     initializer,
     input::{InputError, Inputs, Spread, encode_call},
     output::{Closed, Printed, Results, complain, complain_aside, count, describe, status_of},
-    signals,
+    signals::{self, Steered, Wish},
     status::ExitStatus,
-    worker_commands,
+    steering, worker_commands,
 };
 use crate::{
     Pool, PoolBuilder,
@@ -46,7 +49,8 @@ pub(super) fn map(arguments: MapArguments, spread: Spread) -> Result<ExitStatus,
     // A worker that would find nothing to do is not started.
     let useful = if known > 0 { known.div_ceil(chunk_size) } else { usize::MAX };
     let pool = pool(&arguments.pool, &arguments.workers, &arguments.calls, useful)?;
-    let run = Run::new(pool, &arguments.function, !arguments.unordered, chunk_size)?;
+    let plan = Plan { pool, supervision: &arguments.supervision, workers: arguments.workers };
+    let run = Run::new(plan, &arguments.function, !arguments.unordered, chunk_size)?;
     let input = Input { inputs, place, keywords, chunk_size: arguments.chunksize };
     Ok(run.all(input))
 }
@@ -57,7 +61,8 @@ pub(super) fn apply(arguments: ApplyArguments) -> Result<ExitStatus, Refusal> {
     let item = encode_call(&arguments.arguments, arguments.calls.mode(), keywords)
         .map_err(Refusal::usage)?;
     let pool = pool(&arguments.pool, &arguments.workers, &arguments.calls, 1)?;
-    let run = Run::new(pool, &arguments.function, true, 1)?;
+    let plan = Plan { pool, supervision: &arguments.supervision, workers: arguments.workers };
+    let run = Run::new(plan, &arguments.function, true, 1)?;
     Ok(run.one(Items { ends: vec![item.len()], bytes: item, keywords: keywords.is_some() }))
 }
 
@@ -116,9 +121,18 @@ struct Input {
     chunk_size: Option<NonZeroUsize>,
 }
 
+/// The pool that is to be made.
+struct Plan<'a> {
+    pool: PoolBuilder,
+    supervision: &'a SupervisionOptions,
+    /// What its workers are, to be looked up again when they are to be replaced.
+    workers: WorkerOptions,
+}
+
 /// One run of a function over inputs.
 struct Run {
     pool: Arc<Pool>,
+    log: Option<EventLog>,
     feeder: Feeder,
     stream: Stream,
     stop: InputStop,
@@ -135,32 +149,35 @@ struct Tally {
 
 impl Run {
     fn new(
-        pool: PoolBuilder,
+        plan: Plan<'_>,
         function: &str,
         ordered: bool,
         chunk_size: usize,
     ) -> Result<Self, Refusal> {
-        let signals = signals::catch()?;
+        let Plan { pool, supervision, workers } = plan;
+        let pool = supervision.apply(pool);
+        let (pool, log) = EventLog::start(pool, supervision.events.as_deref())?;
+        let signals = signals::catch(Steered::Pool)?;
         let pool = Arc::new(pool.build()?);
         let (feeder, stream) = pool.stream(function, ordered, chunk_size as u64)?;
         let stop = stream.input_stop();
-        let ending = PoolEnding { pool: Arc::clone(&pool), input: stop.clone() };
+        let ending = PoolEnding { pool: Arc::clone(&pool), input: stop.clone(), workers };
         let ended = signals.handle(ending)?;
-        Ok(Self { pool, feeder, stream, stop, ended })
+        Ok(Self { pool, log, feeder, stream, stop, ended })
     }
 
     /// A single call; its errors need no number.
     fn one(mut self, item: Items) -> ExitStatus {
         self.feeder.feed(item, 1);
-        let Self { pool, feeder, stream, stop, ended } = self;
+        let Self { pool, log, feeder, stream, stop, ended } = self;
         drop(feeder);
         let tally = print_all(stream, &stop, |_| String::new());
-        finish(&pool, tally, &ended)
+        finish(&pool, log, tally, &ended)
     }
 
     /// A call for each input, while the inputs are read.
     fn all(self, input: Input) -> ExitStatus {
-        let Self { pool, mut feeder, stream, stop, ended } = self;
+        let Self { pool, log, mut feeder, stream, stop, ended } = self;
         // Empty while the input is being read: a reader that still waits at the end was stopped,
         // and nothing went wrong with it.
         let noted: Arc<Mutex<Result<(), String>>> = Arc::new(Mutex::new(Ok(())));
@@ -179,7 +196,7 @@ impl Run {
             complain(&error);
             tally.status = tally.status.combine(ExitStatus::Usage);
         }
-        finish(&pool, tally, &ended)
+        finish(&pool, log, tally, &ended)
     }
 }
 
@@ -262,7 +279,20 @@ impl Tally {
 }
 
 /// Lets the workers go, and tells how it all ended.
-fn finish(pool: &Pool, tally: Result<Tally, Closed>, ended: &signals::Ended) -> ExitStatus {
+fn finish(
+    pool: &Pool,
+    log: Option<EventLog>,
+    tally: Result<Tally, Closed>,
+    ended: &signals::Ended,
+) -> ExitStatus {
+    let status = tell_end(pool, tally, ended);
+    if let Some(log) = log {
+        log.finish();
+    }
+    status
+}
+
+fn tell_end(pool: &Pool, tally: Result<Tally, Closed>, ended: &signals::Ended) -> ExitStatus {
     let mut tally = match tally {
         Ok(tally) => tally,
         // Nobody gets the results, so nobody wants the rest of them.
@@ -291,6 +321,7 @@ fn finish(pool: &Pool, tally: Result<Tally, Closed>, ended: &signals::Ended) -> 
 struct PoolEnding {
     pool: Arc<Pool>,
     input: InputStop,
+    workers: WorkerOptions,
 }
 
 impl signals::Ending for PoolEnding {
@@ -316,5 +347,14 @@ impl signals::Ending for PoolEnding {
 
     fn wait_for_end(&self, timeout: Duration) {
         self.pool.wait_for_end(Some(timeout));
+    }
+
+    fn steer(&self, wish: Wish) {
+        match wish {
+            Wish::Replace => steering::replace(&self.pool, &self.workers),
+            Wish::More => steering::resize(&self.pool, true),
+            Wish::Less => steering::resize(&self.pool, false),
+            Wish::Status => steering::tell_status(&self.pool),
+        }
     }
 }

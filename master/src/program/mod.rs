@@ -2,23 +2,27 @@
 //!
 //! In reading order:
 //! - [`arguments`]: the command line;
-//! - [`duration`]: durations as people write them;
+//! - [`duration`] and [`size`]: durations and sizes as people write them;
 //! - [`input`]: inputs to encoded items;
 //! - [`json`]: JSON to MessagePack and back, exactly;
 //! - `calls`, `processes` and `workers`: what the verbs do;
-//! - `output` and `signals`: results, complaints and the end;
+//! - `output`, `events` and `signals`: results, complaints, what happens, and the end;
+//! - `steering`: what signals ask of a pool other than to end;
 //! - [`status`]: what the exit status says.
 
 pub mod arguments;
 mod calls;
 pub mod duration;
+mod events;
 pub mod input;
 pub mod json;
 mod message_pack;
 mod output;
 mod processes;
 mod signals;
+pub mod size;
 pub mod status;
+mod steering;
 mod workers;
 
 use std::process::ExitCode;

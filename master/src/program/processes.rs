@@ -8,7 +8,7 @@ use super::{
     initializer,
     input::encode_call,
     output::{Printed, Results, complain, complain_aside, describe, status_of},
-    signals::{self, Ended},
+    signals::{self, Ended, Steered, Wish},
     status::ExitStatus,
     worker_commands,
 };
@@ -32,7 +32,7 @@ pub(super) fn run(arguments: RunArguments) -> Result<ExitStatus, Refusal> {
     for call in &arguments.calls {
         builders.push(builder(command, call, &arguments)?);
     }
-    let signals = signals::catch()?;
+    let signals = signals::catch(Steered::Processes)?;
     let prepared = prepare(builders)?;
     let stoppers = prepared.iter().map(Prepared::stopper).collect();
     let ended = signals.handle(ProcessesEnding(stoppers));
@@ -201,4 +201,7 @@ impl signals::Ending for ProcessesEnding {
             process.wait_for_end(left.unwrap_or(timeout));
         }
     }
+
+    /// Nobody asks that of processes.
+    fn steer(&self, _: Wish) {}
 }

@@ -1,4 +1,7 @@
-//! What SIGINT and SIGTERM do.
+//! What signals do.
+//!
+//! SIGINT and SIGTERM end what runs, step by step. A pool can be steered too: SIGHUP replaces its
+//! workers, SIGUSR1 and SIGUSR2 add and take one, SIGQUIT tells how things stand.
 
 use std::{
     sync::{
@@ -9,7 +12,7 @@ use std::{
 };
 
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2},
     iterator::Signals,
 };
 
@@ -32,6 +35,30 @@ pub(super) trait Ending: Send + Sync + 'static {
     fn kill(&self);
     /// Waits until nothing is running, for so long at most.
     fn wait_for_end(&self, timeout: Duration);
+    /// Does what a signal asks for.
+    fn steer(&self, wish: Wish);
+}
+
+/// What a signal may ask of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// To replace the workers by those that their command names now.
+    Replace,
+    /// To have one worker more.
+    More,
+    /// To have one worker less.
+    Less,
+    /// To tell how things stand.
+    Status,
+}
+
+/// What signals are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Steered {
+    /// A pool, which can be steered.
+    Pool,
+    /// Processes, which can only be ended.
+    Processes,
 }
 
 /// The signal that ends the program, if one came.
@@ -56,22 +83,60 @@ impl Ended {
 }
 
 /// Signals that are held back until it is known what they are to end.
-pub(super) struct Caught(Signals);
+pub(super) struct Caught {
+    signals: Signals,
+    hang_up: HangUp,
+}
+
+/// What SIGHUP means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HangUp {
+    /// There is a terminal, and it is gone.
+    End,
+    /// There is none: it is somebody's wish.
+    Replace,
+}
 
 /// From now on signals do not end the program by themselves, as it has things to put away: to be
 /// called before anything is started.
-pub(super) fn catch() -> Result<Caught, Refusal> {
-    Signals::new([SIGINT, SIGTERM]).map(Caught).map_err(refusal)
+pub(super) fn catch(steered: Steered) -> Result<Caught, Refusal> {
+    let mut numbers = vec![SIGINT, SIGTERM];
+    // As under nohup, what is ignored stays so.
+    if !is_ignored(SIGHUP) {
+        numbers.push(SIGHUP);
+    }
+    let hang_up = match steered {
+        Steered::Pool => {
+            numbers.extend([SIGUSR1, SIGUSR2, SIGQUIT]);
+            if has_terminal() { HangUp::End } else { HangUp::Replace }
+        }
+        Steered::Processes => HangUp::End,
+    };
+    let signals = Signals::new(numbers).map_err(refusal)?;
+    Ok(Caught { signals, hang_up })
+}
+
+/// Whether the program has a terminal that could hang up.
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
+}
+
+/// Whether a signal was ignored when the program began, where the system tells.
+fn is_ignored(signal: i32) -> bool {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
 }
 
 impl Caught {
     /// From now on SIGINT drains, at the second time terminates and at the third kills; SIGTERM
-    /// terminates.
+    /// terminates, and the others steer.
     pub(super) fn handle(self, ending: impl Ending) -> Result<Ended, Refusal> {
         let ended = Ended::default();
         let noted = ended.clone();
         let ending: Arc<dyn Ending> = Arc::new(ending);
-        let attend = move || attend(self.0, &noted, &ending);
+        let attend = move || attend(self, &noted, &ending);
         let thread = std::thread::Builder::new().name("master-signals".into()).spawn(attend);
         thread.map_err(refusal)?;
         Ok(ended)
@@ -82,15 +147,37 @@ fn refusal(error: std::io::Error) -> Refusal {
     Refusal::pool(format!("cannot handle signals: {error}"))
 }
 
-fn attend(mut signals: Signals, ended: &Ended, ending: &Arc<dyn Ending>) {
+fn attend(caught: Caught, ended: &Ended, ending: &Arc<dyn Ending>) {
+    let Caught { mut signals, hang_up } = caught;
     let mut interrupts = 0;
     for signal in signals.forever() {
-        ended.note(signal);
-        if signal == SIGTERM {
-            ending.terminate();
-            insist(ended, ending);
-            continue;
+        match signal {
+            SIGINT => {}
+            SIGHUP if hang_up == HangUp::Replace => {
+                ending.steer(Wish::Replace);
+                continue;
+            }
+            SIGUSR1 => {
+                ending.steer(Wish::More);
+                continue;
+            }
+            SIGUSR2 => {
+                ending.steer(Wish::Less);
+                continue;
+            }
+            SIGQUIT => {
+                ending.steer(Wish::Status);
+                continue;
+            }
+            // SIGTERM, and SIGHUP where it means the same.
+            _ => {
+                ended.note(SIGTERM);
+                ending.terminate();
+                insist(ended, ending);
+                continue;
+            }
         }
+        ended.note(SIGINT);
         interrupts += 1;
         match interrupts {
             1 => ending.drain(),

@@ -33,7 +33,7 @@ pub(super) fn list(arguments: &WorkersArguments) -> Result<ExitStatus, Refusal> 
              `worker` beside this program",
         ));
     }
-    let signals = signals::catch()?;
+    let signals = signals::catch(signals::Steered::Processes)?;
     // All are asked at once, so that silent ones do not add up.
     let asked: Vec<_> =
         found.iter().map(|worker| start(&search, &worker.path, arguments.start_timeout)).collect();
