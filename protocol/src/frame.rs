@@ -61,6 +61,9 @@ pub struct Decoder {
     buffer: Vec<u8>,
     consumed: usize,
     filled: usize,
+    /// How long the body is that was handed out last, while its bytes still lie before
+    /// `consumed`.
+    last: usize,
     limit: usize,
 }
 
@@ -74,7 +77,13 @@ impl Decoder {
     /// A decoder for the start of a connection: its limit is
     /// [`MAX_FRAME_BEFORE_WELCOME`].
     pub const fn new() -> Self {
-        Self { buffer: Vec::new(), consumed: 0, filled: 0, limit: MAX_FRAME_BEFORE_WELCOME }
+        Self {
+            buffer: Vec::new(),
+            consumed: 0,
+            filled: 0,
+            last: 0,
+            limit: MAX_FRAME_BEFORE_WELCOME,
+        }
     }
 
     /// Sets the largest body to accept from now on, in bytes.
@@ -116,7 +125,30 @@ impl Decoder {
             return Ok(None);
         }
         self.consumed = start + body;
-        Ok(Some(&self.buffer[start..start + body]))
+        self.last = body;
+        Ok(Some(self.last_frame()))
+    }
+
+    /// The body that [`Self::next_frame`] gave last, for an owner that looks at what is behind it
+    /// meanwhile. Empty before the first one, and again once room was made for further bytes.
+    ///
+    /// ```
+    /// use protocol::frame::Decoder;
+    ///
+    /// let mut decoder = Decoder::new();
+    /// decoder.push(&[0, 0, 0, 1, 0xc0, 0, 0]);
+    /// decoder.next_frame()?;
+    /// assert_eq!(decoder.last_frame(), [0xc0]);
+    /// assert_eq!(decoder.rest(), [0, 0]);
+    /// # Ok::<(), protocol::frame::FrameError>(())
+    /// ```
+    pub fn last_frame(&self) -> &[u8] {
+        &self.buffer[self.consumed - self.last..self.consumed]
+    }
+
+    /// The bytes that have arrived and were not yet handed out, whole frames or not.
+    pub fn rest(&self) -> &[u8] {
+        &self.buffer[self.consumed..self.filled]
     }
 
     /// Bytes that have arrived and were not yet handed out.
@@ -153,6 +185,7 @@ impl Decoder {
     }
 
     fn make_room(&mut self) {
+        self.last = 0;
         if self.consumed == self.filled {
             self.consumed = 0;
             self.filled = 0;

@@ -153,7 +153,10 @@ proptest! {
             rest = behind;
             while let Ok(Some(body)) = decoder.next_frame() {
                 prop_assert!((1..=limit).contains(&body.len()));
-                handed_out += LENGTH_BYTES + body.len();
+                let start = handed_out + LENGTH_BYTES;
+                handed_out = start + body.len();
+                prop_assert_eq!(decoder.last_frame(), &bytes[start..handed_out]);
+                prop_assert!(bytes[handed_out..].starts_with(decoder.rest()));
             }
             prop_assert_eq!(handed_out + decoder.buffered() + rest.len(), bytes.len());
             if rest.is_empty() {
