@@ -1,20 +1,15 @@
-//! The connection to the master: bytes in, frames to the session.
+//! The connection to the master: frames out of the inbox, and into the session.
 
-use std::{
-    io::{self, Read},
-    ops::ControlFlow,
-    sync::Arc,
-};
+use std::{io, ops::ControlFlow, rc::Rc, sync::Arc};
 
 use interprocess::local_socket::{GenericFilePath, Stream, prelude::*};
 use protocol::{
     envelope::{EnvelopeError, SendError},
-    frame::{Decoder, FrameError},
+    frame::FrameError,
     launch::{EXIT_NORMAL, EXIT_PROTOCOL, EXIT_USAGE},
-    limits::MAX_FRAME,
 };
 
-use crate::{Worker, environment::Launch, session::Session, watch::Watch};
+use crate::{Worker, environment::Launch, inbox::Inbox, session::Session, watch::Watch};
 
 /// Why a worker stops serving other than by leaving normally.
 #[derive(Debug, thiserror::Error)]
@@ -69,35 +64,17 @@ impl ServeError {
 pub(crate) fn serve(worker: &Worker, launch: &Launch) -> Result<u8, ServeError> {
     let socket = Arc::new(connect(launch)?);
     let watch = Watch::start(&socket).map_err(ServeError::Watch)?;
-    let mut session = Session::new(&worker.functions, &*socket, watch);
+    let inbox = Rc::new(Inbox::new(&socket));
+    let mut session = Session::new(&worker.functions, &socket, &inbox, watch);
     if let ControlFlow::Break(status) = session.greet(worker, &launch.token)? {
         return Ok(status);
     }
-    let mut decoder = Decoder::new();
-    // The limit for strangers is not for the master, whose address came with the launch: the
-    // arguments of an initializer may well be larger.
-    decoder.set_limit(MAX_FRAME);
-    loop {
-        while let Some(frame) = decoder.next_frame()? {
-            if let ControlFlow::Break(status) = session.receive(frame)? {
-                return Ok(status);
-            }
-        }
-        match (&*socket).read(decoder.spare()) {
-            Ok(0) => {
-                decoder.finish()?;
-                log::info!("the master closed the connection");
-                return Ok(EXIT_NORMAL);
-            }
-            Ok(count) => decoder.commit(count),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if is_gone(&error) => {
-                log::info!("the master is gone: {error}");
-                return Ok(EXIT_NORMAL);
-            }
-            Err(error) => return Err(ServeError::Read(error)),
+    while inbox.wait_for_frame()? {
+        if let ControlFlow::Break(status) = session.receive(&inbox.frame())? {
+            return Ok(status);
         }
     }
+    Ok(EXIT_NORMAL)
 }
 
 /// Whether an error on the socket only says that the other end no longer exists.

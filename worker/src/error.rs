@@ -2,7 +2,7 @@
 
 use std::{any::Any, fmt};
 
-use protocol::message::Failure;
+use protocol::message::{Failure, kind::CANCELLED};
 
 /// The longest text of an error, in bytes: 1 MiB. More is of no use to people, and an error
 /// should not be what fills memory.
@@ -48,6 +48,17 @@ impl Error {
         }
         // Some error types write their causes too when asked for the alternate form.
         Self::new(kind_of::<E>(), format!("{error:#}"))
+    }
+
+    /// The error of a function that ends early because [`is_cancelled`](crate::is_cancelled) says
+    /// so, of the kind `Cancelled`.
+    ///
+    /// ```
+    /// assert_eq!(worker::Error::cancelled().kind(), "Cancelled");
+    /// ```
+    #[must_use]
+    pub fn cancelled() -> Self {
+        Self::new(CANCELLED, "the master cancelled it")
     }
 
     /// The same error with a text that says where it happened.
@@ -134,12 +145,17 @@ fn kind_of<E>() -> &'static str {
 
 fn cut(mut text: String) -> String {
     if text.len() > MAX_TEXT {
-        let end = (0..=MAX_TEXT).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+        let end = boundary(&text, MAX_TEXT);
         let missing = text.len() - end;
         text.truncate(end);
         text.push_str(&format!(" [{missing} more bytes were cut off]"));
     }
     text
+}
+
+/// Where to cut a text so that at most `size` bytes of it are left, all of them whole characters.
+pub(crate) fn boundary(text: &str, size: usize) -> usize {
+    (0..=size.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@
 //! - [`Handler`]: which Rust functions can be registered, and how arguments become parameters;
 //! - [`Arguments`], [`Bound`] and [`encode`]: for functions that work on encoded values;
 //! - [`Error`]: what a function fails with, and what becomes of panics;
+//! - [`progress`] and [`is_cancelled`]: what a function says to the master, and hears from it,
+//!   while it runs;
 //! - [`slot`] and [`pool_name`]: what the master said about this worker's place;
 //! - [`mod@reference`]: the functions of the reference worker.
 
@@ -49,6 +51,8 @@ mod panics;
 mod connection;
 mod context;
 mod environment;
+mod in_hand;
+mod inbox;
 mod session;
 mod watch;
 
@@ -62,4 +66,5 @@ pub use context::{pool_name, slot};
 pub use encode::encode;
 pub use error::Error;
 pub use handler::Handler;
+pub use in_hand::{is_cancelled, progress};
 pub use program::Worker;

@@ -87,6 +87,53 @@ impl Worker {
         self.add(function)
     }
 
+    /// Says of a function that was registered before that it calls [`progress`](crate::progress).
+    /// A master may then take a long silence of it for a hang.
+    ///
+    /// ```
+    /// let worker = worker::Worker::new("example", "1.0.0")
+    ///     .function("load(path)", "Loads a file.", |path: String| {
+    ///         worker::progress(&path);
+    ///         Ok::<_, String>(())
+    ///     })
+    ///     .reports_progress("load");
+    /// # drop(worker);
+    /// ```
+    ///
+    /// A name that is not registered is reported by [`Worker::main`].
+    #[must_use]
+    pub fn reports_progress(mut self, function: &str) -> Self {
+        let marked =
+            self.functions.mark(function, "reports_progress", |function| function.progress = true);
+        self.problems.extend(marked.err());
+        self
+    }
+
+    /// Says of a function that was registered before that it asks
+    /// [`is_cancelled`](crate::is_cancelled), and ends soon when it is. A master then tells it
+    /// first, and ends its worker only if that does not help.
+    ///
+    /// ```
+    /// let worker = worker::Worker::new("example", "1.0.0")
+    ///     .function("wait()", "Waits to be cancelled.", || loop {
+    ///         if worker::is_cancelled() {
+    ///             return Err::<(), _>(worker::Error::cancelled());
+    ///         }
+    ///         std::thread::yield_now();
+    ///     })
+    ///     .cancellable("wait");
+    /// # drop(worker);
+    /// ```
+    ///
+    /// A name that is not registered is reported by [`Worker::main`].
+    #[must_use]
+    pub fn cancellable(mut self, function: &str) -> Self {
+        let marked =
+            self.functions.mark(function, "cancellable", |function| function.cancel = true);
+        self.problems.extend(marked.err());
+        self
+    }
+
     /// A call to show as an example when the worker is started by hand, such as `square 5`.
     #[must_use]
     pub fn example(mut self, call: impl Into<String>) -> Self {
@@ -210,5 +257,16 @@ mod tests {
             "there are two functions named `f`: rename one",
         );
         check("f(a", typed, "the signature `f(a` has no `)` at its end");
+        check(
+            "f(a)",
+            |worker, signature| typed(worker, signature).reports_progress("g"),
+            "`reports_progress` is for a function that was registered before, and `g` was not; \
+             there are `f`",
+        );
+        check(
+            "f(a)",
+            |worker, signature| typed(worker.cancellable("f"), signature),
+            "`cancellable` is for a function that was registered before, and `f` was not",
+        );
     }
 }

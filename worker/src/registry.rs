@@ -33,6 +33,8 @@ pub(crate) enum RegistrationError {
     Signature(#[from] SignatureError),
     #[error("there are two functions named `{0}`: rename one")]
     Twice(String),
+    #[error("`{mark}` is for a function that was registered before, and `{name}` was not{known}")]
+    NotRegistered { mark: &'static str, name: String, known: String },
     #[error(
         "the signature `{signature}` names {named} parameters, the function has {actual}: \
          make them agree"
@@ -66,9 +68,7 @@ impl Functions {
     pub(crate) fn find(&self, name: &str) -> Result<&Function, Error> {
         let position = self.positions.get(name);
         position.and_then(|&position| self.list.get(position)).ok_or_else(|| {
-            let names: Vec<String> =
-                self.list.iter().map(|function| format!("`{}`", function.signature.name)).collect();
-            let known = match names.as_slice() {
+            let known = match self.names().as_slice() {
                 [] => "none".to_owned(),
                 names => names.join(", "),
             };
@@ -77,13 +77,42 @@ impl Functions {
         })
     }
 
+    /// Marks a function that was added before. `mark` is what the error calls the mark.
+    pub(crate) fn mark(
+        &mut self,
+        name: &str,
+        mark: &'static str,
+        set: impl FnOnce(&mut Function),
+    ) -> Result<(), RegistrationError> {
+        let position = self.positions.get(name).copied();
+        match position.and_then(|position| self.list.get_mut(position)) {
+            Some(function) => {
+                set(function);
+                Ok(())
+            }
+            None => {
+                let known = match self.names().as_slice() {
+                    [] => String::new(),
+                    names => format!("; there are {}", names.join(", ")),
+                };
+                Err(RegistrationError::NotRegistered { mark, name: name.to_owned(), known })
+            }
+        }
+    }
+
+    /// The names in the order of registration, quoted.
+    fn names(&self) -> Vec<String> {
+        self.list.iter().map(|function| format!("`{}`", function.signature.name)).collect()
+    }
+
     /// What the hello announces.
     pub(crate) fn descriptions(&self) -> Vec<FunctionDescription> {
         let describe = |function: &Function| FunctionDescription {
             name: function.signature.name.clone(),
             parameters: function.signature.parameters_text().to_owned(),
             help: function.help.clone(),
-            ..FunctionDescription::default()
+            progress: function.progress,
+            cancel: function.cancel && cfg!(unix),
         };
         self.list.iter().map(describe).collect()
     }
@@ -96,6 +125,10 @@ pub(crate) struct Function {
     signature: Signature,
     help: String,
     run: Run,
+    /// It reports its progress.
+    pub(crate) progress: bool,
+    /// It asks whether it was cancelled.
+    pub(crate) cancel: bool,
 }
 
 impl Function {
@@ -108,7 +141,7 @@ impl Function {
         fit(&mut signature, &H::shapes())?;
         let run =
             move |arguments: &Arguments<'_>, result: &mut Vec<u8>| handler.run(arguments, result);
-        Ok(Self { signature, help: help.to_owned(), run: Box::new(run) })
+        Ok(Self::new(signature, help, Box::new(run)))
     }
 
     /// A function of encoded values.
@@ -117,7 +150,11 @@ impl Function {
         help: &str,
         function: impl Fn(&Arguments<'_>, &mut Vec<u8>) -> Result<(), Error> + 'static,
     ) -> Self {
-        Self { signature, help: help.to_owned(), run: Box::new(function) }
+        Self::new(signature, help, Box::new(function))
+    }
+
+    fn new(signature: Signature, help: &str, run: Run) -> Self {
+        Self { signature, help: help.to_owned(), run, progress: false, cancel: false }
     }
 
     /// Runs the function on one item. On success `result`, empty before, holds the encoded

@@ -4,13 +4,17 @@
 use std::{
     io::{self, Write},
     ops::ControlFlow,
+    rc::Rc,
+    sync::Arc,
 };
+
+use interprocess::local_socket::Stream;
 
 use protocol::{
     envelope::{self, Item, SendError},
     launch::{EXIT_CALL_FAILED, EXIT_NORMAL},
     limits::{LENGTH_BYTES, MAX_FRAME, MAX_FRAME_BEFORE_WELCOME, PROTOCOL_VERSION},
-    message::{Call, FromMaster, FromWorker, Hello, Welcome},
+    message::{Call, FromMaster, FromWorker, Hello, Welcome, feature},
 };
 use serde_bytes::Bytes;
 
@@ -20,6 +24,8 @@ use crate::{
     context,
     encode::too_large,
     error::Error,
+    in_hand::{self, Line},
+    inbox::Inbox,
     registry::{Function, Functions},
     watch::Watch,
 };
@@ -28,13 +34,18 @@ use crate::{
 /// result does not stay with an idle worker for ever.
 const KEPT_CAPACITY: usize = 1 << 20;
 
+/// The features that the hello offers. Only Unix has a way to read ahead without blocking.
+const FEATURES: &[&str] =
+    if cfg!(unix) { &[feature::PROGRESS, feature::CANCEL] } else { &[feature::PROGRESS] };
+
 /// Whether the session goes on, or the status to exit with.
 type Flow = ControlFlow<u8>;
 
-/// One connection's state. Answers go to `out`, each in one write.
-pub(crate) struct Session<'a, W> {
+/// One connection's state. Answers go to the socket, each in one write.
+pub(crate) struct Session<'a> {
     functions: &'a Functions,
-    out: W,
+    /// With the features that the welcome chose, none before it.
+    line: Line,
     watch: Watch,
     welcomed: bool,
     /// Reused for every encoded result.
@@ -43,9 +54,16 @@ pub(crate) struct Session<'a, W> {
     frame: Vec<u8>,
 }
 
-impl<'a, W: Write> Session<'a, W> {
-    pub(crate) const fn new(functions: &'a Functions, out: W, watch: Watch) -> Self {
-        Self { functions, out, watch, welcomed: false, result: Vec::new(), frame: Vec::new() }
+impl<'a> Session<'a> {
+    pub(crate) fn new(
+        functions: &'a Functions,
+        socket: &Arc<Stream>,
+        inbox: &Rc<Inbox>,
+        watch: Watch,
+    ) -> Self {
+        let (socket, inbox) = (Arc::clone(socket), Rc::clone(inbox));
+        let line = Line { socket, inbox, progress: false, cancel: false };
+        Self { functions, line, watch, welcomed: false, result: Vec::new(), frame: Vec::new() }
     }
 
     /// Sends the hello.
@@ -54,7 +72,7 @@ impl<'a, W: Write> Session<'a, W> {
             token: token.to_owned(),
             oldest: PROTOCOL_VERSION,
             newest: PROTOCOL_VERSION,
-            features: Vec::new(),
+            features: FEATURES.iter().map(ToString::to_string).collect(),
             name: worker.name.to_owned(),
             version: worker.version.to_owned(),
             functions: self.functions.descriptions(),
@@ -83,11 +101,16 @@ impl<'a, W: Write> Session<'a, W> {
                 log::info!("the master asks to leave");
                 Ok(Flow::Break(EXIT_NORMAL))
             }
-            (FromMaster::Cancel { .. }, welcomed) => Err(unexpected("cancel", welcomed)),
-            (FromMaster::Welcome(_), true) => Err(unexpected("welcome", true)),
-            (FromMaster::Reject { .. }, true) => Err(unexpected("reject", true)),
-            (FromMaster::Call(_), false) => Err(unexpected("call", false)),
-            (FromMaster::Drain {}, false) => Err(unexpected("drain", false)),
+            (FromMaster::Cancel { id, item }, true) if self.line.cancel => {
+                envelope::check_master_payload(&message, payload)?;
+                log::debug!("item {item} of call {id} was answered before it was cancelled");
+                Ok(Flow::Continue(()))
+            }
+            (FromMaster::Welcome(_), true) => Err(self.unexpected("welcome")),
+            (FromMaster::Reject { .. }, true) => Err(self.unexpected("reject")),
+            (FromMaster::Call(_), false) => Err(self.unexpected("call")),
+            (FromMaster::Cancel { .. }, _) => Err(self.unexpected("cancel")),
+            (FromMaster::Drain {}, false) => Err(self.unexpected("drain")),
         }
     }
 
@@ -98,13 +121,18 @@ impl<'a, W: Write> Session<'a, W> {
                 "the welcome chose version {version}, this worker offered {PROTOCOL_VERSION}"
             )));
         }
-        if let Some(feature) = welcome.features.first() {
+        let unknown = welcome.features.iter().find(|feature| !FEATURES.contains(&feature.as_str()));
+        if let Some(feature) = unknown {
+            let offered = FEATURES.join("`, `");
             return Err(ServeError::Terms(format!(
-                "the welcome chose the feature `{feature}`, this worker offered none"
+                "the welcome chose the feature `{feature}`, this worker offered `{offered}`"
             )));
         }
         let item = envelope::initializer_item(welcome, payload)?;
         self.welcomed = true;
+        let chosen = |name: &str| welcome.features.iter().any(|feature| feature == name);
+        self.line.progress = chosen(feature::PROGRESS);
+        self.line.cancel = chosen(feature::CANCEL);
         context::set(welcome.slot, welcome.pool.clone());
         log::info!("worker in slot {} of the pool `{}`", welcome.slot, welcome.pool);
         if let Some((name, item)) = welcome.initializer.as_ref().zip(item) {
@@ -132,9 +160,11 @@ impl<'a, W: Write> Session<'a, W> {
         let function = functions.find(&call.function);
         let mut status = EXIT_NORMAL;
         for (number, item) in (0..).zip(items) {
+            let in_hand = in_hand::hold(&self.line, call.id, number);
             let Some(outcome) = self.run(function.as_ref().copied(), item) else {
                 return Ok(Flow::Break(EXIT_NORMAL));
             };
+            drop(in_hand);
             let answered = self.answer(call.id, number, outcome, &mut status)?;
             if answered.is_break() {
                 return Ok(answered);
@@ -215,7 +245,7 @@ impl<'a, W: Write> Session<'a, W> {
     }
 
     fn write_frame(&mut self) -> Result<Flow, ServeError> {
-        let written = self.out.write_all(&self.frame);
+        let written = (&*self.line.socket).write_all(&self.frame);
         for buffer in [&mut self.frame, &mut self.result] {
             if buffer.capacity() > KEPT_CAPACITY {
                 *buffer = Vec::new();
@@ -230,11 +260,15 @@ impl<'a, W: Write> Session<'a, W> {
             Err(error) => Err(ServeError::Write(error)),
         }
     }
-}
 
-fn unexpected(found: &'static str, welcomed: bool) -> ServeError {
-    let expected = if welcomed { "`call` or `drain`" } else { "`welcome` or `reject`" };
-    ServeError::Unexpected { expected, found }
+    const fn unexpected(&self, found: &'static str) -> ServeError {
+        let expected = match (self.welcomed, self.line.cancel) {
+            (false, _) => "`welcome` or `reject`",
+            (true, false) => "`call` or `drain`",
+            (true, true) => "`call`, `cancel` or `drain`",
+        };
+        ServeError::Unexpected { expected, found }
+    }
 }
 
 fn encode_opaque(opaque: Option<Vec<u8>>) -> Result<Vec<u8>, ServeError> {

@@ -117,7 +117,7 @@ fn the_master_breaks_the_protocol() {
         (
             false,
             welcome(1, &["fast"]),
-            "the welcome chose the feature `fast`, this worker offered none",
+            "the welcome chose the feature `fast`, this worker offered `progress`, `cancel`",
         ),
         (
             false,
@@ -128,6 +128,16 @@ fn the_master_breaks_the_protocol() {
             false,
             frame(&FromMaster::Drain {}, &[]),
             "expected `welcome` or `reject`, found the message `drain`",
+        ),
+        (
+            true,
+            frame(&FromMaster::Cancel { id: 1, item: 0 }, &[]),
+            "expected `call` or `drain`, found the message `cancel`",
+        ),
+        (
+            false,
+            frame(&FromMaster::Cancel { id: 1, item: 0 }, &[]),
+            "expected `welcome` or `reject`, found the message `cancel`",
         ),
         (true, welcome(1, &[]), "expected `call` or `drain`, found the message `welcome`"),
         (true, b"\0\0\0\0".to_vec(), "a frame claims 0 bytes"),

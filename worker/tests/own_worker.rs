@@ -41,6 +41,8 @@ fn main() {}
 mod linux {
     use std::{fs, path::PathBuf, process::ExitCode};
 
+    use protocol::message::{FromMaster, FromWorker};
+
     use super::support::{Answer, Connection, pack};
 
     pub const TESTS: &[(&str, fn())] = &[
@@ -50,6 +52,12 @@ mod linux {
         ("results_that_cannot_be_sent", results_that_cannot_be_sent),
         ("errors_carry_everything", errors_carry_everything),
         ("functions_know_their_place", functions_know_their_place),
+        (
+            "progress_and_cancel_belong_to_the_thread_of_the_call",
+            progress_and_cancel_belong_to_the_thread_of_the_call,
+        ),
+        ("long_notes_are_cut", long_notes_are_cut),
+        ("asking_often_does_not_wait", asking_often_does_not_wait),
         ("what_is_printed_comes_before_the_answer", what_is_printed_comes_before_the_answer),
         ("wrong_registrations_are_reported", wrong_registrations_are_reported),
         ("threads_before_main_are_refused", threads_before_main_are_refused),
@@ -63,6 +71,7 @@ mod linux {
                 .function("f(a, b)", "", one)
                 .function("f", "", one)
                 .function("f", "", one)
+                .cancellable("g")
                 .main();
         }
         let thread = std::env::var_os("OWN_WORKER_THREAD").map(|_| {
@@ -90,6 +99,25 @@ mod linux {
                 Err(error.with_traceback("line 5").with_opaque(*b"\x01\x02"))
             })
             .function("place()", "", || Ok::<_, String>((worker::slot(), worker::pool_name())))
+            .function("elsewhere()", "", || {
+                while !worker::is_cancelled() {
+                    std::thread::yield_now();
+                }
+                let elsewhere = std::thread::spawn(|| {
+                    worker::progress("nobody hears this");
+                    worker::is_cancelled()
+                });
+                elsewhere.join().map_err(|_| "the thread panicked")
+            })
+            .cancellable("elsewhere")
+            .function("report(note)", "", |note: String| {
+                worker::progress(&note);
+                Ok::<_, String>(())
+            })
+            .reports_progress("report")
+            .function("ask(times)", "", |times: u32| {
+                Ok::<_, String>((0..times).filter(|_| worker::is_cancelled()).count())
+            })
             .function("print(text)", "", |text: String| {
                 print!("{text}");
                 Ok::<_, String>(())
@@ -179,6 +207,40 @@ mod linux {
         assert_eq!(place, (Some(3), Some("tests".to_owned())));
     }
 
+    fn with_features() -> Connection {
+        Connection::open(&this()).welcomed_with(&["progress", "cancel"])
+    }
+
+    fn progress_and_cancel_belong_to_the_thread_of_the_call() {
+        let mut connection = with_features();
+        connection.send_items("elsewhere", &[pack(&[(); 0])], false);
+        connection.send(&FromMaster::Cancel { id: 1, item: 0 }, &[]);
+        // It comes first, and there was no report.
+        assert!(!connection.answer(1, 0).value::<bool>());
+    }
+
+    fn long_notes_are_cut() {
+        let mut connection = with_features();
+        for (note, expected) in
+            [("x", 1), (&"x".repeat(1024), 1024), (&format!("x{}", "é".repeat(600)), 1023)]
+        {
+            connection.send_items("report", &[pack(&(note,))], false);
+            let FromWorker::Progress { note: found, .. } = connection.receive().0 else {
+                panic!("expected progress");
+            };
+            assert_eq!(found.len(), expected, "{found}");
+            assert!(note.starts_with(&found), "{found}");
+            connection.receive();
+        }
+    }
+
+    fn asking_often_does_not_wait() {
+        let mut connection = with_features();
+        assert_eq!(connection.call("ask", &(100_000,)).value::<u32>(), 0);
+        let mut without = Connection::ready(&this());
+        assert_eq!(without.call("ask", &(100_000,)).value::<u32>(), 0);
+    }
+
     fn what_is_printed_comes_before_the_answer() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("stdout");
@@ -201,7 +263,9 @@ mod linux {
         assert_eq!(
             finished.stderr,
             "own: the signature `f(a, b)` names 2 parameters, the function has 1: make them agree\n\
-             own: there are two functions named `f`: rename one\n"
+             own: there are two functions named `f`: rename one\n\
+             own: `cancellable` is for a function that was registered before, and `g` was not; \
+             there are `f`\n"
         );
     }
 

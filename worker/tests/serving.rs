@@ -41,7 +41,8 @@ fn the_hello_comes_unasked() {
     assert_eq!(hello.token, TOKEN);
     assert_eq!((hello.oldest, hello.newest), (1, 1));
     assert_eq!((hello.name.as_str(), hello.version.as_str()), ("worker", "0.1.0"));
-    assert_eq!((hello.features, payload), (vec![], vec![]));
+    assert_eq!(hello.features, ["progress", "cancel"]);
+    assert_eq!(payload, []);
     let names: Vec<String> = hello
         .functions
         .iter()
@@ -117,8 +118,8 @@ fn errors() {
             "nope",
             pack(&(1,)),
             "UnknownFunction: no function is named `nope`; this worker has `square`, `cube`, \
-             `sum_primes`, `pid`, `introduce`, `echo`, `sleep`, `sha256`, `count_words`, `exec`, \
-             `fail`",
+             `sum_primes`, `pid`, `introduce`, `echo`, `sleep`, `sha256`, `count_words`, \
+             `exec`, `fail`",
         ),
         (
             "square",

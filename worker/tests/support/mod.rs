@@ -123,9 +123,16 @@ impl Connection {
     }
 
     /// Says welcome and waits for ready.
-    pub fn welcomed(mut self) -> Self {
+    pub fn welcomed(self) -> Self {
+        self.welcomed_with(&[])
+    }
+
+    /// As [`Connection::welcomed`], with a choice of features.
+    pub fn welcomed_with(mut self, features: &[&str]) -> Self {
         assert!(matches!(self.receive(), (FromWorker::Hello(_), _)));
-        let welcome = Welcome { version: 1, slot: 3, pool: "tests".into(), ..Welcome::default() };
+        let (slot, pool) = (3, "tests".into());
+        let features = features.iter().map(ToString::to_string).collect();
+        let welcome = Welcome { version: 1, features, slot, pool, ..Welcome::default() };
         self.send(&FromMaster::Welcome(welcome), &[]);
         assert_eq!(self.receive().0, FromWorker::Ready {});
         self

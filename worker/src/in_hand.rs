@@ -1,0 +1,160 @@
+//! The item in hand: what a function can say to the master, and hear from it, while it runs.
+
+use std::{cell::RefCell, io::Write, rc::Rc, sync::Arc, time::Instant};
+
+use interprocess::local_socket::Stream;
+use protocol::{envelope, limits::PROGRESS_INTERVAL, message::FromWorker};
+
+use crate::{error::boundary, inbox::Inbox};
+
+/// The longest note, in bytes: 1 KiB. It is a line for people.
+const MAX_NOTE: usize = 1 << 10;
+
+thread_local! {
+    /// The item that this thread runs. Threads that a function starts have none.
+    static IN_HAND: RefCell<Option<InHand>> = const { RefCell::new(None) };
+}
+
+/// What a function may use of the connection.
+#[derive(Clone)]
+pub(crate) struct Line {
+    pub(crate) socket: Arc<Stream>,
+    pub(crate) inbox: Rc<Inbox>,
+    /// The feature `progress` was agreed on.
+    pub(crate) progress: bool,
+    /// The feature `cancel` was agreed on.
+    pub(crate) cancel: bool,
+}
+
+struct InHand {
+    line: Line,
+    id: u64,
+    item: u32,
+    /// When its progress was last sent.
+    reported: Option<Instant>,
+}
+
+/// As long as this lives the item is in hand.
+#[must_use]
+pub(crate) struct Hold(());
+
+/// Takes an item in hand, until what is given back is dropped.
+pub(crate) fn hold(line: &Line, id: u64, item: u32) -> Hold {
+    IN_HAND.replace(Some(InHand { line: line.clone(), id, item, reported: None }));
+    Hold(())
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // With the thread itself at its end nothing is in hand either.
+        let _ = IN_HAND.try_with(|in_hand| in_hand.take());
+    }
+}
+
+/// Tells the master that the item in hand is alive, with a note on how far it is, for people.
+///
+/// To be called from inside a function, as often as one likes: of one item at most one report in
+/// 50 ms is sent, the first at once, and those in between are dropped. Mark the function with
+/// [`Worker::reports_progress`](crate::Worker::reports_progress), so that a master may take its
+/// silence for a hang. A note is cut after 1 KiB.
+///
+/// It does nothing where there is nobody to tell: outside of a call, started by hand, in an
+/// initializer, with a master that does not know the feature, and on any other thread than the
+/// one that the function was called on.
+///
+/// ```
+/// fn resize(images: Vec<String>) -> Result<usize, worker::Error> {
+///     for (number, image) in images.iter().enumerate() {
+///         worker::progress(&format!("{number} of {}: {image}", images.len()));
+///         // ...
+///     }
+///     Ok(images.len())
+/// }
+///
+/// let worker = worker::Worker::new("images", "1.0.0")
+///     .function("resize(images)", "Resizes images; gives how many.", resize)
+///     .reports_progress("resize");
+/// # drop(worker);
+/// # assert_eq!(resize(vec!["a".into()]).unwrap(), 1);
+/// ```
+pub fn progress(note: &str) {
+    with_item(|in_hand| in_hand.report(note));
+}
+
+/// Whether the master has said that the item in hand is not wanted any more, or is gone itself.
+///
+/// A function that takes long asks now and then, and ends early with
+/// [`Error::cancelled`](crate::Error::cancelled); its calls behind that one are not touched. Mark
+/// it with [`Worker::cancellable`](crate::Worker::cancellable): a function that is not told, or
+/// does not ask, is ended together with its worker. It costs a system call, or a few if the
+/// master has sent more meanwhile, and does not wait.
+///
+/// It is `false` where nobody can cancel: outside of a call, started by hand, in an initializer,
+/// with a master that does not know the feature, and on any other thread than the one that the
+/// function was called on. Only Unix has the means for it. It is found only within the first
+/// 4 MiB of what the master has sent behind the call.
+///
+/// ```
+/// fn count(limit: u64) -> Result<u64, worker::Error> {
+///     let mut count = 0;
+///     while count < limit {
+///         if count % 100_000 == 0 && worker::is_cancelled() {
+///             return Err(worker::Error::cancelled());
+///         }
+///         count += 1;
+///     }
+///     Ok(count)
+/// }
+///
+/// let worker = worker::Worker::new("counter", "1.0.0")
+///     .function("count(limit)", "Counts.", count)
+///     .cancellable("count");
+/// # drop(worker);
+/// # assert_eq!(count(3).unwrap(), 3);
+/// ```
+#[must_use]
+pub fn is_cancelled() -> bool {
+    with_item(|in_hand| {
+        in_hand.line.cancel && in_hand.line.inbox.is_cancelled(in_hand.id, in_hand.item)
+    })
+    .unwrap_or(false)
+}
+
+/// `None` without an item, and from inside of a use of it, such as a logger that calls back.
+fn with_item<T>(use_it: impl FnOnce(&mut InHand) -> T) -> Option<T> {
+    let reached = IN_HAND.try_with(|in_hand| {
+        let mut in_hand = in_hand.try_borrow_mut().ok()?;
+        in_hand.as_mut().map(use_it)
+    });
+    reached.ok().flatten()
+}
+
+impl InHand {
+    fn report(&mut self, note: &str) {
+        if !self.line.progress {
+            return;
+        }
+        let now = now();
+        if self.reported.is_some_and(|last| now.duration_since(last) < PROGRESS_INTERVAL) {
+            return;
+        }
+        self.reported = Some(now);
+        let note = note[..boundary(note, MAX_NOTE)].to_owned();
+        let message = FromWorker::Progress { id: self.id, item: self.item, note };
+        let mut frame = Vec::new();
+        if let Err(error) = envelope::append_frame(&mut frame, &message, &[]) {
+            log::warn!("cannot report progress: {error}");
+            return;
+        }
+        // In full, and on the thread that also writes the answers: frames never mix. Whoever
+        // writes the answer finds out what an error means.
+        if let Err(error) = (&*self.line.socket).write_all(&frame) {
+            log::debug!("cannot report progress: {error}");
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the rate of reports is all that depends on it")]
+fn now() -> Instant {
+    Instant::now()
+}
