@@ -7,10 +7,12 @@ mod parameters;
 
 use std::{
     io::{self, Write},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use crate::{Arguments, Error, Worker, encode, reference::parameters::Seconds};
+use crate::{
+    Arguments, Error, Worker, encode, is_cancelled, progress, reference::parameters::Seconds,
+};
 
 /// The reference worker with all its functions.
 #[must_use]
@@ -24,6 +26,13 @@ pub fn worker() -> Worker {
         .function("introduce(name)", "Prints the name and the process id; gives null", introduce)
         .raw_function("echo(value)", "The value as it came", echo)
         .raw_function("sleep(seconds, value?)", "The value, or null, after so many seconds", sleep)
+        .function(
+            "tick(times, seconds)",
+            "Waits so many times so many seconds and tells how far it is; gives times",
+            tick,
+        )
+        .reports_progress("tick")
+        .cancellable("tick")
         .function("sha256(path)", "The SHA-256 of a file, as sha256sum prints it", files::sha256)
         .function("count_words(path)", "The words of a file, as wc -w counts", files::count_words)
         .function(
@@ -58,8 +67,37 @@ fn sleep(arguments: &Arguments<'_>, result: &mut Vec<u8>) -> Result<(), Error> {
     Ok(())
 }
 
+fn tick(times: u64, seconds: Seconds) -> Result<u64, Error> {
+    for time in 1..=times {
+        progress(&format!("{time} of {times}"));
+        if !wait_unless_cancelled(seconds.duration()) {
+            return Err(Error::cancelled());
+        }
+    }
+    Ok(times)
+}
+
 fn fail(message: String, kind: Option<String>) -> Result<(), Error> {
     Err(Error::new(kind.unwrap_or_else(|| "Error".to_owned()), message))
+}
+
+/// How long [`tick`] waits until it asks again whether it was cancelled.
+const ATTENTION: Duration = Duration::from_millis(10);
+
+/// `false` as soon as the item is cancelled.
+fn wait_unless_cancelled(duration: Duration) -> bool {
+    #[expect(clippy::disallowed_methods, reason = "to wait is what was asked for")]
+    let start = Instant::now();
+    loop {
+        if is_cancelled() {
+            return false;
+        }
+        let left = duration.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            return true;
+        }
+        wait(left.min(ATTENTION));
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "to wait is what was asked for")]

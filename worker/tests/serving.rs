@@ -56,6 +56,7 @@ fn the_hello_comes_unasked() {
         "introduce(name)",
         "echo(value)",
         "sleep(seconds, value?)",
+        "tick(times, seconds)",
         "sha256(path)",
         "count_words(path)",
         "exec(command, arguments?, stdin?)",
@@ -63,6 +64,10 @@ fn the_hello_comes_unasked() {
     ];
     assert_eq!(names, expected);
     assert!(hello.functions.iter().all(|function| !function.help.is_empty()));
+    for function in &hello.functions {
+        let expected = function.name == "tick";
+        assert_eq!((function.progress, function.cancel), (expected, expected), "{function:?}");
+    }
     assert_eq!(connection.close().code, Some(0));
 }
 
@@ -98,6 +103,8 @@ fn results() {
         ("echo", vec![0x91, 0xd4, 5, 6], vec![0xd4, 5, 6]),
         ("sleep", pack(&(0,)), nil.clone()),
         ("sleep", pack(&(0.001, "done")), pack("done")),
+        ("tick", pack(&(3, 0.001)), pack(&3)),
+        ("tick", pack(&(0, 1)), pack(&0)),
         ("sum_primes", pack(&(100,)), pack(&1060)),
     ] {
         connection.send_items(function, &[arguments], false);
@@ -118,7 +125,7 @@ fn errors() {
             "nope",
             pack(&(1,)),
             "UnknownFunction: no function is named `nope`; this worker has `square`, `cube`, \
-             `sum_primes`, `pid`, `introduce`, `echo`, `sleep`, `sha256`, `count_words`, \
+             `sum_primes`, `pid`, `introduce`, `echo`, `sleep`, `tick`, `sha256`, `count_words`, \
              `exec`, `fail`",
         ),
         (
