@@ -4,7 +4,8 @@
 //! every mode it can run the functions of the module `functions`. A mode strikes at one of four points:
 //! before it connects, in the handshake, as soon as it is ready, or in a call. A mode of the last
 //! sort strikes only at items whose first argument is the string `bad`, so that good and bad
-//! tasks can be mixed.
+//! tasks can be mixed. Some modes of that sort announce features, for the worker and for every
+//! function; all others announce none.
 //!
 //! With `STARTS_FILE` in its environment it appends a line with its pid to that file at its
 //! start: so a test can count the starts.
@@ -12,6 +13,7 @@
 use std::{env, error::Error, fs::OpenOptions, io::Write, process::ExitCode};
 
 mod connection;
+mod featured;
 mod functions;
 mod in_call;
 mod in_handshake;
@@ -44,8 +46,12 @@ enum Misdeed {
     /// Ready, with no call received.
     Ready(fn(Connection, Option<&str>) -> Outcome),
     /// In a call, at an item whose first argument is `bad`.
-    InCall(fn(&mut Connection, &Task<'_>, Option<&str>) -> Outcome),
+    InCall(InCall),
+    /// As `InCall`, of a worker that announces these features.
+    Featured(&'static [&'static str], InCall),
 }
+
+type InCall = fn(&mut Connection, &Task<'_>, Option<&str>) -> Outcome;
 
 /// The program: finds the mode that the command line names and runs it.
 pub fn main() -> ExitCode {
@@ -82,13 +88,23 @@ impl Mode {
                 Some(connection) => misdeed(connection, argument),
                 None => Ok(()),
             },
-            Misdeed::InCall(misdeed) => match serve::shake_hands(Connection::open()?)? {
-                Some(mut connection) => serve::serve(&mut connection, |connection, task| {
-                    misdeed(connection, task, argument)
-                }),
-                None => Ok(()),
-            },
+            Misdeed::InCall(misdeed) => strike_in_call(&[], misdeed, argument),
+            Misdeed::Featured(features, misdeed) => strike_in_call(features, misdeed, argument),
         }
+    }
+}
+
+fn strike_in_call(
+    features: &'static [&'static str],
+    misdeed: InCall,
+    argument: Option<&str>,
+) -> Outcome {
+    let connection = Connection::open()?.announcing(features);
+    match serve::shake_hands(connection)? {
+        Some(mut connection) => {
+            serve::serve(&mut connection, |connection, task| misdeed(connection, task, argument))
+        }
+        None => Ok(()),
     }
 }
 
@@ -100,7 +116,7 @@ impl std::fmt::Display for Mode {
 }
 
 fn modes() -> impl Iterator<Item = &'static Mode> {
-    in_handshake::MODES.iter().chain(in_call::MODES)
+    in_handshake::MODES.iter().chain(in_call::MODES).chain(featured::MODES)
 }
 
 fn note_start() -> Outcome {

@@ -84,6 +84,8 @@ const COST_ONE_ITEM: &[(&str, &[&str])] = &[
     ("exit-0-in-call", &["status 0"]),
     ("half-a-result-then-exit", &["status 0"]),
     ("replies-with-unknown-id", &["18446744073709551615"]),
+    ("replies-with-old-id", &["broke the protocol"]),
+    ("progress-unasked", &["broke the protocol", "progress"]),
     ("replies-out-of-order", &[]),
     ("result-without-payload", &[]),
     ("error-with-malformed-payload", &[]),
@@ -194,6 +196,18 @@ fn workers_that_do_not_leave_are_ended() {
         .run()
         .ended(0)
         .printed("1\n2\n");
+}
+
+#[test]
+fn what_a_worker_says_after_its_end_changes_nothing() {
+    let finished = master_with("answers-after-end", "map", ["--processes", "1", "echo", "1", "2"])
+        .count_starts()
+        .run();
+    finished.ended(0).printed("1\n2\n");
+    assert_eq!(finished.starts.len(), 1);
+    // Nor where the pool goes on, with another worker in its seat.
+    let arguments = ["--processes", "1", "--max-tasks-per-child", "1", "echo", "1", "2", "3"];
+    master_with("answers-after-end", "map", arguments).run().ended(0).printed("1\n2\n3\n");
 }
 
 #[test]

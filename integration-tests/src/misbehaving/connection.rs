@@ -1,6 +1,7 @@
 //! One end of a connection, with the rules left to the caller.
 
 use std::{
+    collections::VecDeque,
     env,
     error::Error,
     io::{Read as _, Write as _},
@@ -18,6 +19,10 @@ pub(super) struct Connection {
     stream: UnixStream,
     decoder: Decoder,
     token: String,
+    features: &'static [&'static str],
+    /// Bodies that were received and put back.
+    kept: VecDeque<Vec<u8>>,
+    last_answer: Option<(u64, u32)>,
 }
 
 impl Connection {
@@ -29,7 +34,13 @@ impl Connection {
         let stream = UnixStream::connect(variable(launch::ADDRESS_VARIABLE)?)?;
         let mut decoder = Decoder::new();
         decoder.set_limit(MAX_FRAME);
-        Ok(Self { stream, decoder, token: variable(launch::TOKEN_VARIABLE)? })
+        let token = variable(launch::TOKEN_VARIABLE)?;
+        Ok(Self { stream, decoder, token, features: &[], kept: VecDeque::new(), last_answer: None })
+    }
+
+    /// The same connection of a worker that announces features, for itself and its functions.
+    pub(super) fn announcing(self, features: &'static [&'static str]) -> Self {
+        Self { features, ..self }
     }
 
     /// A hello that a master has every reason to welcome.
@@ -38,10 +49,10 @@ impl Connection {
             token: self.token.clone(),
             oldest: 1,
             newest: 1,
-            features: Vec::new(),
+            features: self.features.iter().map(ToString::to_string).collect(),
             name: "misbehaving-worker".into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            functions: functions::descriptions(),
+            functions: functions::descriptions(self.features),
         }
     }
 
@@ -51,7 +62,15 @@ impl Connection {
         message: &FromWorker,
         payload: &[u8],
     ) -> Result<(), Box<dyn Error>> {
+        if let FromWorker::Result { id, item } | FromWorker::Error { id, item, .. } = *message {
+            self.last_answer = Some((id, item));
+        }
         self.send_bytes(&frame(message, payload)?)
+    }
+
+    /// The id and the item of the answer that was sent last.
+    pub(super) fn last_answer(&self) -> Result<(u64, u32), Box<dyn Error>> {
+        Ok(self.last_answer.ok_or("nothing was answered yet")?)
     }
 
     /// Sends bytes as they are.
@@ -61,6 +80,9 @@ impl Connection {
 
     /// The body of the next frame; `None` when the master has closed the connection.
     pub(super) fn receive(&mut self) -> Result<Option<Vec<u8>>, Box<dyn Error>> {
+        if let Some(body) = self.kept.pop_front() {
+            return Ok(Some(body));
+        }
         loop {
             if let Some(body) = self.decoder.next_frame()? {
                 return Ok(Some(body.to_vec()));
@@ -70,6 +92,13 @@ impl Connection {
                 return Ok(None);
             }
             self.decoder.commit(count);
+        }
+    }
+
+    /// Lets these bodies be received again, before all others and in this order.
+    pub(super) fn put_back(&mut self, bodies: Vec<Vec<u8>>) {
+        for body in bodies.into_iter().rev() {
+            self.kept.push_front(body);
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use protocol::{
     envelope::Item,
-    message::{Failure, FunctionDescription, kind},
+    message::{Failure, FunctionDescription, feature, kind},
     value,
 };
 use rustix::process::Signal;
@@ -40,13 +40,14 @@ const FUNCTIONS: &[(&str, &str, &str)] = &[
     ("close", "()", "closes the socket and does not return"),
 ];
 
-/// The functions as a hello announces them.
-pub(super) fn descriptions() -> Vec<FunctionDescription> {
+/// The functions as a hello announces them, each with these features.
+pub(super) fn descriptions(features: &[&str]) -> Vec<FunctionDescription> {
     let describe = |&(name, parameters, help): &(&str, &str, &str)| FunctionDescription {
         name: name.into(),
         parameters: parameters.into(),
         help: help.into(),
-        ..FunctionDescription::default()
+        progress: features.contains(&feature::PROGRESS),
+        cancel: features.contains(&feature::CANCEL),
     };
     FUNCTIONS.iter().map(describe).collect()
 }

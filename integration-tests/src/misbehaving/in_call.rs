@@ -94,6 +94,24 @@ pub(super) const MODES: &[Mode] = &[
         }),
     },
     Mode {
+        name: "replies-with-old-id",
+        argument: "",
+        help: "answers once more what it answered last; with one item a call, a call that is over",
+        misdeed: InCall(|connection, _, _| {
+            let (id, item) = connection.last_answer()?;
+            connection.send(&FromWorker::Result { id, item }, VALUE)
+        }),
+    },
+    Mode {
+        name: "progress-unasked",
+        argument: "",
+        help: "reports progress, which nobody agreed on, then answers",
+        misdeed: InCall(|connection, task, _| {
+            connection.send(&task.progress("unasked"), &[])?;
+            connection.send(&task.result(), VALUE)
+        }),
+    },
+    Mode {
         name: "replies-out-of-order",
         argument: "",
         help: "answers the next item of the call instead",

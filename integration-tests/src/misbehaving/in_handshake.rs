@@ -166,7 +166,7 @@ pub(super) const MODES: &[Mode] = &[
         misdeed: Ready(|mut connection, _| {
             // An id that no master comes to: with a likely one it might be a true answer.
             connection.send(&FromWorker::Result { id: 1 << 60, item: 0 }, &[0xc0])?;
-            serve_well(connection)
+            serve_well(&mut connection)
         }),
     },
     Mode {
@@ -191,7 +191,13 @@ pub(super) const MODES: &[Mode] = &[
         name: "ignores-drain",
         argument: "",
         help: "serves, and stays when it is asked to leave and its socket closes",
-        misdeed: Ready(|connection, _| serve_well(connection).and_then(|()| hang())),
+        misdeed: Ready(|mut connection, _| serve_well(&mut connection).and_then(|()| hang())),
+    },
+    Mode {
+        name: "answers-after-end",
+        argument: "",
+        help: "when it is asked to leave, answers once more what it answered last, then leaves",
+        misdeed: Ready(|connection, _| answer_after_end(connection)),
     },
 ];
 
@@ -258,9 +264,15 @@ fn say(mut connection: Connection, bytes: &[u8]) -> Outcome {
 }
 
 fn greet_and_serve(connection: Connection) -> Outcome {
-    shake_hands(connection)?.map_or(Ok(()), serve_well)
+    shake_hands(connection)?.map_or(Ok(()), |mut connection| serve_well(&mut connection))
 }
 
-fn serve_well(mut connection: Connection) -> Outcome {
-    serve(&mut connection, |connection, task| super::serve::answer(connection, task).map(|_| ()))
+fn serve_well(connection: &mut Connection) -> Outcome {
+    serve(connection, |connection, task| super::serve::answer(connection, task).map(|_| ()))
+}
+
+fn answer_after_end(mut connection: Connection) -> Outcome {
+    serve_well(&mut connection)?;
+    let (id, item) = connection.last_answer()?;
+    connection.send(&FromWorker::Result { id, item }, &[0xc3])
 }

@@ -28,6 +28,11 @@ impl Task<'_> {
     pub(super) const fn result(&self) -> FromWorker {
         FromWorker::Result { id: self.id, item: self.item }
     }
+
+    /// The message that reports progress of this item.
+    pub(super) fn progress(&self, note: &str) -> FromWorker {
+        FromWorker::Progress { id: self.id, item: self.item, note: note.into() }
+    }
 }
 
 /// Introduces the worker and gets it ready, the initializer included. `None` if the master
@@ -76,6 +81,8 @@ pub(super) fn serve(
                     std::process::exit(if failed { EXIT_CALL_FAILED.into() } else { 0 });
                 }
             }
+            // A cancel that comes after the answer is late, and no misdeed of the master.
+            (FromMaster::Cancel { .. }, _) => {}
             (FromMaster::Drain {}, _) => return Ok(()),
             (other, _) => return Err(format!("expected a call, received {other:?}").into()),
         }
