@@ -84,14 +84,14 @@ pub fn progress(note: &str) {
 /// Whether the master has said that the item in hand is not wanted any more, or is gone itself.
 ///
 /// A function that takes long asks now and then, and ends early with
-/// [`Error::cancelled`](crate::Error::cancelled); its calls behind that one are not touched. Mark
-/// it with [`Worker::cancellable`](crate::Worker::cancellable): a function that is not told, or
-/// does not ask, is ended together with its worker. It costs a system call, or a few if the
-/// master has sent more meanwhile, and does not wait.
+/// [`Error::cancelled`](crate::Error::cancelled); the items and calls behind it run as ever. Mark
+/// it with [`Worker::cancellable`](crate::Worker::cancellable), so that a master tells it: one
+/// that cannot be told is ended together with its worker. To ask costs a system call, and a few
+/// more if the master has sent anything meanwhile; it never waits.
 ///
 /// It is `false` where nobody can cancel: outside of a call, started by hand, in an initializer,
-/// with a master that does not know the feature, and on any other thread than the one that the
-/// function was called on. Only Unix has the means for it. It is found only within the first
+/// with a master that does not know the feature, on any other thread than the one that the
+/// function was called on, and on other systems than Unix. A cancel is found within the first
 /// 4 MiB of what the master has sent behind the call.
 ///
 /// ```
