@@ -99,6 +99,8 @@ pub(super) struct Sent<B> {
     answered: u64,
     /// So many are concluded: those that are answered, and those whose answers will be late.
     concluded: u64,
+    /// Something was sent behind it, so that what a worker leaves unread says nothing about it.
+    followed: bool,
 }
 
 impl<B: Batch> InFlight<B> {
@@ -124,7 +126,7 @@ impl<B: Batch> InFlight<B> {
         }
         self.items += taken.chunk.items.end - taken.chunk.items.start;
         self.bytes += size(&taken);
-        self.calls.push_back(Sent { call, taken, answered: 0, concluded: 0 });
+        self.calls.push_back(Sent { call, taken, answered: 0, concluded: 0, followed: false });
     }
 
     /// Takes in an answer. Answers come in order, so only one is the right one.
@@ -204,7 +206,8 @@ impl<B: Batch> InFlight<B> {
     }
 
     /// The worker has been told to end the item in its hands.
-    pub(super) const fn tell(&mut self, now: Time) {
+    pub(super) fn tell(&mut self, now: Time) {
+        self.calls.iter_mut().for_each(|sent| sent.followed = true);
         if let Some(futile) = &mut self.futile {
             futile.told_at = Some(now);
         }
@@ -234,8 +237,9 @@ impl<B> Sent<B> {
         self.concluded > self.answered
     }
 
-    pub(super) const fn is_unanswered(&self) -> bool {
-        self.answered == 0
+    /// Whether it cannot have begun if its worker has died with something unread.
+    pub(super) const fn begins_unread(&self) -> bool {
+        self.answered == 0 && !self.followed
     }
 
     const fn count(&self) -> u64 {

@@ -153,7 +153,7 @@ impl<B: Batch> Machine<B> {
         let after = now.saturating_sub(in_flight.running_since);
         let untouched = unread == Unread::Something
             && in_flight.calls.len() == 1
-            && in_flight.calls.front().is_some_and(Sent::is_unanswered);
+            && in_flight.calls.front().is_some_and(Sent::begins_unread);
         let never_read = if untouched { in_flight.items } else { 0 };
         let mut may_have_run = !untouched;
         for sent in in_flight.calls {

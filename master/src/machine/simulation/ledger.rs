@@ -134,6 +134,8 @@ struct Outstanding {
     bytes: u64,
     /// It is the first item of its call.
     begins_call: bool,
+    /// Something was sent behind its call.
+    followed: bool,
 }
 
 impl Batch {
@@ -398,7 +400,7 @@ impl Ledger {
         let shut_down = self.terminated || self.starts.must_fail;
         let untouched = unread == Unread::Something
             && worker.calls() == 1
-            && worker.outstanding.front().is_some_and(|first| first.begins_call);
+            && worker.outstanding.front().is_some_and(|it| it.begins_call && !it.followed);
         let never_read = if untouched { worker.outstanding.len() as u64 } else { 0 };
         for (position, outstanding) in worker.outstanding.iter().enumerate() {
             let batch = self.batches.get_mut(&outstanding.load).unwrap();
@@ -627,7 +629,8 @@ impl Ledger {
             let bytes = super::super::Batch::bytes(&chunk.batch, item..item + 1);
             let begins_call = index == 0;
             let load = chunk.batch.id;
-            let outstanding = Outstanding { call, index, load, item, bytes, begins_call };
+            let outstanding =
+                Outstanding { call, index, load, item, bytes, begins_call, followed: false };
             worker.outstanding.push_back(outstanding);
         }
     }

@@ -62,6 +62,8 @@ pub(super) struct Process {
     pub(super) ignores_terminate: bool,
     pub(super) ignores_drain: bool,
     pub(super) heeds_cancel: bool,
+    /// It was told to end an item behind so many calls, and reads that before what follows.
+    cancel_behind: Option<u64>,
     /// It reads what comes at once, rather than a call at a time.
     reads_ahead: bool,
     /// What it was sent has all been said by then.
@@ -96,6 +98,7 @@ impl Process {
             ignores_terminate: random.chance(faults.ignores_terminate),
             ignores_drain: random.chance(faults.ignores_drain),
             heeds_cancel: random.chance(500),
+            cancel_behind: None,
             reads_ahead: random.chance(500),
             quiet_from: Duration::ZERO,
             arrived_from: Duration::ZERO,
@@ -111,9 +114,14 @@ impl Process {
         self.sent += 1;
     }
 
+    /// It has been told to end an item, and does not look at that yet.
+    pub(super) const fn leave_cancel_unread(&mut self) {
+        self.cancel_behind = Some(self.sent);
+    }
+
     /// Whether something that it was sent is unread.
-    pub(super) const fn has_unread(&self) -> bool {
-        self.read < self.sent
+    pub(super) fn has_unread(&self) -> bool {
+        self.read < self.sent || self.cancel_behind.is_some_and(|calls| self.read <= calls)
     }
 
     pub(super) fn arrive(&mut self, call: CallId, chunk: Chunk<Load>, last: bool) {

@@ -385,7 +385,11 @@ impl World {
 
     /// Who heeds it is soon through with the item, if that is still in its hands.
     fn cancel(&mut self, worker: WorkerId, call: CallId, item: u32) {
+        let unread = self.random.chance(500);
         let Some(process) = self.processes.get_mut(&worker) else { return };
+        if unread {
+            process.leave_cancel_unread();
+        }
         if let Some((in_hand, fate @ Fate::Hangs)) = &mut process.in_hand
             && (in_hand.call, in_hand.index) == (call, item)
             && process.heeds_cancel

@@ -126,6 +126,8 @@ impl Ledger {
         let futile = worker.futile_since.expect("told to end what is wanted");
         let cancelled = now - futile >= MAX_FUTILE;
         assert!(cancelled || self.is_over_time(now, worker), "told too early");
-        self.workers.get_mut(&id).unwrap().told_at = Some(now);
+        let worker = self.workers.get_mut(&id).unwrap();
+        worker.told_at = Some(now);
+        worker.outstanding.iter_mut().for_each(|item| item.followed = true);
     }
 }
