@@ -56,6 +56,10 @@ mod inbox;
 mod session;
 mod watch;
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
+
 mod command_line;
 mod json;
 
