@@ -3,7 +3,7 @@
 //! Each run has the variable [`MARK`] in its environment, and every process that descends from it
 //! inherits it, also those whose parent is gone.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -68,24 +68,30 @@ pub fn remaining_files(directory: &Path) -> Vec<String> {
 }
 
 /// The live processes with the mark. A zombie has no environment and does not count.
-fn marked(mark: &str) -> Vec<Pid> {
-    let wanted = format!("{MARK}={mark}");
+///
+/// # Panics
+/// When `/proc` cannot be read.
+pub fn marked(mark: &str) -> Vec<Pid> {
     let mut pids = Vec::new();
     for entry in fs::read_dir("/proc").expect("/proc is readable").flatten() {
         let name = entry.file_name();
         let pid = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
         let Some(pid) = pid else { continue };
-        if environment(pid).is_ok_and(|environment| {
-            environment.split(|&byte| byte == 0).any(|entry| entry == wanted.as_bytes())
-        }) {
+        if started_with(pid, MARK).is_some_and(|found| found == mark) {
             pids.push(pid);
         }
     }
     pids
 }
 
-fn environment(pid: Pid) -> io::Result<Vec<u8>> {
-    fs::read(format!("/proc/{pid}/environ"))
+/// What this environment variable was when the process started; it may have removed it since.
+/// `None` if there was none, or the process is gone.
+pub fn started_with(pid: Pid, variable: &str) -> Option<String> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut entries = environment.split(|&byte| byte == 0);
+    let value =
+        entries.find_map(|entry| entry.strip_prefix(variable.as_bytes())?.strip_prefix(b"="));
+    value.map(|value| String::from_utf8_lossy(value).into_owned())
 }
 
 fn describe(pid: Pid) -> String {

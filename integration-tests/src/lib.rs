@@ -8,6 +8,7 @@
 //! - [`mod@program`]: describes one run of an executable;
 //! - [`running`]: a run that is under way, and one that has finished;
 //! - [`leftovers`]: finds what a run left behind;
+//! - [`this_process`]: counts what the process of a test itself has;
 //! - [`library`]: what tests of the library `master` share;
 //! - [`misbehaving`]: the worker that misbehaves.
 
@@ -26,6 +27,7 @@ pub mod library;
 pub mod misbehaving;
 pub mod program;
 pub mod running;
+pub mod this_process;
 
 use std::{fmt::Debug, thread};
 

@@ -38,14 +38,25 @@ pub fn pool(processes: usize) -> PoolBuilder {
 /// # Panics
 /// When the test does, or takes longer than [`WATCHDOG`].
 pub fn watched<R: Send + 'static>(test: impl FnOnce() -> R + Send + 'static) -> R {
+    watched_for(WATCHDOG, test)
+}
+
+/// As [`watched`], with a limit of its own.
+///
+/// # Panics
+/// When the test does, or takes longer than `limit`.
+pub fn watched_for<R: Send + 'static>(
+    limit: Duration,
+    test: impl FnOnce() -> R + Send + 'static,
+) -> R {
     let (sender, receiver) = mpsc::channel();
     let thread = thread::spawn(move || {
         let result = test();
         let _ = sender.send(());
         result
     });
-    match receiver.recv_timeout(WATCHDOG) {
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("the test did not end in {WATCHDOG:?}"),
+    match receiver.recv_timeout(limit) {
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("the test did not end in {limit:?}"),
         Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),

@@ -9,17 +9,15 @@
     reason = "a test reports by panicking"
 )]
 
-mod support;
-
 use std::{collections::BTreeSet, fs, io::Write as _, thread, time::Duration};
 
 use integration_tests::{
     Deadline,
     library::{pool, watched},
     master,
+    this_process::{Things, children, fields, memory},
 };
 use master::{ImapOptions, Pool};
-use support::{LOOK_AGAIN, wait_until};
 
 /// How much memory may grow in each part, in KiB.
 const GROWTH: u64 = 10 << 10;
@@ -54,82 +52,13 @@ fn part(name: &str, rounds: u32, round: impl Fn()) {
     for _ in 0..rounds.div_ceil(10) {
         round();
     }
-    let before = settled();
+    let before = (Things::settled(), memory());
     for _ in 0..rounds {
         round();
     }
-    // What has ended may take a moment to be gone, and what has leaked stays.
-    let deadline = Deadline::after(Duration::from_secs(10));
-    while Things::now() != before.0 && !deadline.left().is_zero() {
-        deadline.pause(LOOK_AGAIN);
-    }
-    assert_eq!(Things::now(), before.0, "after {name}, and before");
+    before.0.expect_again(name);
     let memory = memory();
     assert!(memory <= before.1 + GROWTH, "{name}: from {} to {memory} KiB", before.1);
-}
-
-/// What this process has, as soon as it has been the same for a while, and its memory in KiB.
-fn settled() -> (Things, u64) {
-    let mut last = Things::now();
-    let mut same = 0;
-    wait_until("the process settles", || {
-        let now = Things::now();
-        same = if now == last { same + 1 } else { 0 };
-        last = now;
-        same >= 20
-    });
-    (last, memory())
-}
-
-/// What may leak, as numbers.
-#[derive(Debug, PartialEq, Eq)]
-struct Things {
-    descriptors: usize,
-    threads: usize,
-    children: usize,
-    zombies: usize,
-}
-
-impl Things {
-    fn now() -> Self {
-        let children = children();
-        let zombies = children.iter().filter(|(_, state)| *state == 'Z').count();
-        Self {
-            descriptors: fs::read_dir("/proc/self/fd").unwrap().count(),
-            threads: fs::read_dir("/proc/self/task").unwrap().count(),
-            children: children.len(),
-            zombies,
-        }
-    }
-}
-
-/// The pids of the children of this process, each with the letter of its state.
-fn children() -> Vec<(u32, char)> {
-    let own = std::process::id();
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter_map(|pid: u32| {
-        let (state, parent) = fields(&format!("/proc/{pid}/stat"), |fields| {
-            (fields[0].chars().next().unwrap_or('?'), fields[1].parse::<u32>().ok())
-        })?;
-        (parent == Some(own)).then_some((pid, state))
-    })
-    .collect()
-}
-
-/// The fields of a file `stat` from the state on. `None` if the process is gone.
-fn fields<T>(stat: &str, read: impl FnOnce(&[&str]) -> T) -> Option<T> {
-    let stat = fs::read_to_string(stat).ok()?;
-    // The name of the program before them may hold anything.
-    let (_, fields) = stat.rsplit_once(") ")?;
-    Some(read(&fields.split(' ').collect::<Vec<_>>()))
-}
-
-/// How much memory this process uses now, in KiB.
-fn memory() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 /// To let time pass is the very thing that is tested here: for so long nothing may happen.
@@ -143,7 +72,7 @@ const IDLE_WAKES: u64 = 3;
 
 fn an_idle_pool_uses_no_cpu(pool: &Pool) {
     map(pool);
-    settled();
+    Things::settled();
     let workers: Vec<u32> = children().into_iter().map(|(pid, _)| pid).collect();
     assert_eq!(workers.len(), 2);
     let before = Activity::of_all(&workers);
