@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use integration_tests::{Deadline, executables, leftovers, library::command};
 use master::{Arguments, PoolBuilder, command::WorkerCommand};
+use rustix::process::Pid;
 use tempfile::TempDir;
 
 /// How long to wait before a look at something that announces nothing.
@@ -54,7 +55,8 @@ impl Mark {
             .environment(integration_tests::misbehaving::STARTS_VARIABLE, self.file("starts"))
     }
 
-    fn path(&self) -> &str {
+    /// The mark, which is the path of the directory.
+    pub(crate) fn path(&self) -> &str {
         self.directory.path().to_str().unwrap()
     }
 
@@ -72,6 +74,16 @@ impl Mark {
     /// How many misbehaving workers were started.
     pub(crate) fn starts(&self) -> usize {
         self.lines("starts").len()
+    }
+
+    /// The processes that live.
+    pub(crate) fn processes(&self) -> Vec<Pid> {
+        leftovers::marked(self.path())
+    }
+
+    /// The processes that still live after a while in which they could have ended.
+    pub(crate) fn remaining(&self) -> Vec<String> {
+        leftovers::remaining_processes(self.path())
     }
 
     /// How many processes live.

@@ -1,0 +1,168 @@
+//! A pool in the midst of chaos: several threads submit calls of all forms while workers are
+//! killed and stopped at random. Every task has one outcome, and the right one; every error is
+//! one that the chaos explains; and nothing is left in the end.
+//!
+//! The short form runs with all the other tests. The long one:
+//!
+//! ```text
+//! CHAOS_SECONDS=60 cargo test --release -p integration-tests --test chaos -- --nocapture
+//! ```
+//!
+//! `CHAOS_SEED` repeats the random choices; the seed is always printed. What becomes of them
+//! depends on the machine too, so a failure may take several runs to come again.
+//!
+//! - [`random`]: the source of all that is random;
+//! - [`tasks`]: what is called, and what has to come back;
+//! - [`calls`]: in which form, and what holds for each;
+//! - [`tally`]: what became of all tasks;
+//! - [`killer`]: the chaos.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    missing_docs,
+    reason = "a test reports by panicking"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod calls;
+mod killer;
+mod random;
+mod tally;
+mod tasks;
+
+use std::{path::PathBuf, sync::mpsc::channel, thread, time::Duration};
+
+use integration_tests::{
+    Deadline, executables, leftovers,
+    library::{command, watched_for},
+    this_process::{Things, memory, peak_memory},
+};
+use master::Pool;
+use protocol::launch::ADDRESS_VARIABLE;
+
+use self::{calls::Caller, killer::Killer, random::Random, tally::Tally};
+use support::{Mark, wait_until};
+
+/// How long the short form makes chaos.
+const SHORT: Duration = Duration::from_secs(4);
+
+const WORKERS: usize = 4;
+const CALLERS: u64 = 6;
+
+/// With a limit there is always somebody who leaves and somebody who starts, without one a worker
+/// has more calls at a time. The seed decides.
+const TASKS_PER_WORKER: [Option<u64>; 2] = [Some(5), None];
+
+/// Rather long for the tasks, also on a machine that is busy: what takes longer was stopped.
+const TASK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a pool may take to end, whatever its workers are: one may be stopped with a task in
+/// hand, for 2 s until that times out and for 5 s until it is killed; or when it is asked to
+/// leave, for 5 s until it is told to and for 5 s more. The rest is for a machine that is busy.
+const LONGEST_END: Duration = Duration::from_secs(20);
+
+/// What a caller may have to wait for after its time is over: a map may have met with several
+/// stopped workers, one after another.
+const LAST_CALLS: Duration = Duration::from_secs(60);
+
+/// How much memory may be in use at most, in KiB: six callers, each with inputs and results of up
+/// to 8 MiB in several encodings, what waits for workers, and what the allocator keeps.
+const MOST_MEMORY: u64 = 768 << 10;
+
+#[test]
+fn each_task_has_one_right_outcome_whatever_becomes_of_the_workers() {
+    let seconds = number("CHAOS_SECONDS").map(Duration::from_secs);
+    let seed = number("CHAOS_SEED").unwrap_or_else(random::fresh_seed);
+    eprintln!("chaos: the seed is {seed}; CHAOS_SEED={seed} repeats its choices");
+    let time = seconds.unwrap_or(SHORT);
+    watched_for(time + LAST_CALLS + 3 * LONGEST_END, move || chaos(seed, time, seconds.is_some()));
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let value = std::env::var(variable).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {value}")))
+}
+
+fn chaos(seed: u64, time: Duration, long: bool) {
+    killer::leave_no_core_files();
+    // Built before anything is counted.
+    let worker = executables().worker.to_str().unwrap();
+    let before = Things::settled();
+    let mark = Mark::new();
+    let tally = Tally::default();
+
+    let mut random = Random::new(seed);
+    let limit = *random.pick(&TASKS_PER_WORKER);
+    let pool = build(&mark, worker, limit);
+    let directory = wait_for_directory(&mark);
+    let mut killer = Killer::new(&mark, &tally, random, long);
+    let (callers_ended, until) = channel::<()>();
+    let struck = thread::scope(|scope| {
+        let killer = scope.spawn(move || {
+            killer.strike_until(&until);
+            killer
+        });
+        let end = Deadline::after(time);
+        for number in 0..CALLERS {
+            let random = Random::new(seed ^ (number + 1));
+            // Dropped when the caller ends, in whatever way.
+            let ended = callers_ended.clone();
+            let (pool, tally) = (&pool, &tally);
+            scope.spawn(move || {
+                Caller::new(pool, tally, random).call_until(end);
+                drop(ended);
+            });
+        }
+        drop(callers_ended);
+        killer.join().unwrap()
+    });
+
+    let ending = Deadline::after(LONGEST_END);
+    let strikes = struck.finish();
+    pool.close();
+    assert!(pool.join_timeout(ending.left()).unwrap(), "the pool did not end: {strikes:?}");
+    let took = LONGEST_END - ending.left();
+    drop(pool);
+
+    let limit = limit.map_or("no limit".into(), |tasks| format!("{tasks} tasks a worker"));
+    eprintln!(
+        "chaos: {limit}; {tally}; {strikes}; {} starts; the pool took {took:.1?} to end; {} MiB at most",
+        mark.lines("starts").len(),
+        peak_memory() >> 10,
+    );
+    tally.check(&strikes);
+    assert_eq!(mark.remaining(), [""; 0], "processes are left");
+    assert!(!directory.exists(), "{} is left", directory.display());
+    before.expect_again("chaos");
+    assert!(peak_memory() < MOST_MEMORY, "{} KiB, now {} KiB", peak_memory(), memory());
+}
+
+/// The pool that is tested. Each start of a worker is noted before it becomes a worker.
+fn build(mark: &Mark, worker: &str, limit: Option<u64>) -> Pool {
+    let script = format!("echo >> {}; exec {worker}", mark.file("starts"));
+    let builder = Pool::builder()
+        .worker(command(&["sh", "-c", &script]))
+        .processes(WORKERS)
+        .task_timeout(TASK_TIMEOUT);
+    let builder = match limit {
+        Some(limit) => builder.max_tasks_per_child(limit),
+        None => builder,
+    };
+    mark.on(builder).build().unwrap()
+}
+
+/// The private directory in which the socket of the pool lies, as a worker was told it.
+fn wait_for_directory(mark: &Mark) -> PathBuf {
+    let mut address = None;
+    wait_until("a worker was told the address", || {
+        let mut workers = mark.processes().into_iter();
+        address = workers.find_map(|pid| leftovers::started_with(pid, ADDRESS_VARIABLE));
+        address.is_some()
+    });
+    PathBuf::from(address.unwrap()).parent().unwrap().to_owned()
+}
