@@ -61,9 +61,9 @@ const TASKS_PER_WORKER: [Option<u64>; 2] = [Some(5), None];
 /// Rather long for the tasks, also on a machine that is busy: what takes longer was stopped.
 const TASK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a pool may take to end, whatever its workers are: one may be stopped with a task in
-/// hand, for 2 s until that times out and for 5 s until it is killed; or when it is asked to
-/// leave, for 5 s until it is told to and for 5 s more. The rest is for a machine that is busy.
+/// How long a pool may take to end, whatever its workers are: one that is stopped with a task in
+/// hand is ended after 2 s, and one that is asked to leave after 5 s. The rest is for a machine
+/// that is busy.
 const LONGEST_END: Duration = Duration::from_secs(20);
 
 /// What a caller may have to wait for after its time is over: a map may have met with several

@@ -62,7 +62,12 @@ impl Tally {
         let count = match error {
             Error::Failed(_) => &self.failed,
             Error::Lost(report) => {
-                assert!(report.pid.is_some() && report.exit.is_some(), "{report:?}");
+                // Whoever is killed while it writes may be seen to break off before it is dead.
+                let broke_off =
+                    |reason: &String| reason.contains("the stream ended inside a frame");
+                let explained =
+                    report.exit.is_some() || report.reason.as_ref().is_some_and(broke_off);
+                assert!(report.pid.is_some() && explained, "{report:?}");
                 &self.lost
             }
             Error::TimedOut(report) => {
