@@ -36,6 +36,8 @@ const KILLED_WHEN_DUE: u64 = 20;
 /// the long form some are stopped for ever.
 const LONGEST_STOP: u64 = 3_000;
 
+/// A worker in Rust survives the first SIGSEGV that is sent to it: the handler of the standard
+/// library finds no stack overflow, and stands back for the next.
 const DEADLY: [Signal; 4] = [Signal::KILL, Signal::TERM, Signal::SEGV, Signal::ABORT];
 
 /// Strikes workers that have served at least once. One that dies before that is a start that
