@@ -33,6 +33,15 @@ pub fn pool(processes: usize) -> PoolBuilder {
     Pool::builder().worker(worker()).processes(processes)
 }
 
+/// A CPU that this process may use.
+///
+/// # Panics
+/// When there is none.
+pub fn first_cpu() -> usize {
+    let ours = rustix::thread::sched_getaffinity(None).unwrap();
+    (0..rustix::thread::CpuSet::MAX_CPU).find(|&cpu| ours.is_set(cpu)).unwrap()
+}
+
 /// Runs a test in a thread, and fails it if it does not end.
 ///
 /// # Panics

@@ -56,6 +56,7 @@ mod pool;
 mod process;
 pub mod program;
 mod report;
+mod resource;
 mod result;
 mod status;
 mod stream;
@@ -69,6 +70,7 @@ pub use self::{
     pool::{MAX_PROCESSES, Pool, PoolBuilder, Replacement},
     process::{ChildProcess, Process, ProcessBuilder, active_children},
     report::{Attempt, Exit, Stage, WorkerReport},
+    resource::{ParseResourceError, Resource},
     result::{ApplyResult, MapResult},
     status::{Counters, PoolStatus, RunningTask, WorkerState, WorkerStatus},
 };

@@ -1,16 +1,14 @@
 //! The process of a worker: starting it, watching for its end, signalling its group.
 //!
-//! This is the one module that starts processes. Unix-only, and its watch on the exit of a
+//! This is the one module that starts workers. Unix-only, and its watch on the exit of a
 //! process (a pidfd) Linux-only.
 
 use std::{
-    ffi::{OsStr, OsString},
     io,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd, RawFd},
-        unix::{ffi::OsStrExt, process::CommandExt},
+        unix::process::CommandExt,
     },
-    path::PathBuf,
     process::{ChildStderr, ChildStdout, Command, Stdio},
     sync::Arc,
 };
@@ -20,70 +18,15 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
 };
 
-use crate::{command::WorkerCommand, error::Error, machine::StartFault, report::Exit};
-
-/// What the process of a worker finds around it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Surroundings {
-    /// The environment of the master is not passed on.
-    pub(crate) clear: bool,
-    /// Environment variables to set, or to remove, in this order.
-    pub(crate) variables: Vec<(OsString, Option<OsString>)>,
-    /// The directory to start in; that of the master if there is none.
-    pub(crate) directory: Option<PathBuf>,
-    /// The worker writes to the standard output and error of the master itself.
-    pub(crate) inherit_output: bool,
-    /// A failure of the worker's function is told on standard error, below the name of the pool,
-    /// as a process of Python's does by itself.
-    pub(crate) tell_failures: bool,
-}
-
-impl Surroundings {
-    /// Sets a variable.
-    pub(crate) fn set(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
-        self.variables.push((name.into(), Some(value.into())));
-    }
-
-    /// Leaves a variable out.
-    pub(crate) fn remove(&mut self, name: impl Into<OsString>) {
-        self.variables.push((name.into(), None));
-    }
-
-    /// Leaves all variables out, those of the master and those that were set so far.
-    pub(crate) fn clear(&mut self) {
-        self.clear = true;
-        self.variables.clear();
-    }
-
-    /// Whether the operating system can take what was set.
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        let holds = |text: &OsStr, byte: u8| text.as_bytes().contains(&byte);
-        for (name, value) in &self.variables {
-            let text = name.display();
-            let problem = if name.is_empty() {
-                "the name of an environment variable is empty".to_owned()
-            } else if holds(name, b'=') || holds(name, 0) {
-                format!(
-                    "no environment variable can be called {text:?}: there is a `=` or NUL in it"
-                )
-            } else if value.as_ref().is_some_and(|value| holds(value, 0)) {
-                format!("the environment variable {text:?} cannot hold a NUL")
-            } else {
-                continue;
-            };
-            return Err(Error::InvalidArgument(problem));
-        }
-        match &self.directory {
-            Some(directory) if directory.as_os_str().is_empty() => {
-                Err(Error::InvalidArgument("the name of the directory is empty".into()))
-            }
-            Some(directory) if holds(directory.as_os_str(), 0) => {
-                Err(Error::InvalidArgument("the name of a directory cannot hold a NUL".into()))
-            }
-            _ => Ok(()),
-        }
-    }
-}
+use super::{
+    before_exec::{self, Step},
+    surroundings::Surroundings,
+};
+use crate::{
+    command::WorkerCommand,
+    machine::{SlotId, StartFault},
+    report::Exit,
+};
 
 /// A process that was started and is not reaped yet. Dropping it kills and reaps it.
 pub(super) struct Child {
@@ -95,6 +38,15 @@ pub(super) struct Child {
     reaped: bool,
 }
 
+/// What is started, and with what.
+pub(super) struct Launch<'a> {
+    pub(super) command: &'a WorkerCommand,
+    pub(super) surroundings: &'a Surroundings,
+    pub(super) address: &'a str,
+    pub(super) token: &'a str,
+    pub(super) slot: SlotId,
+}
+
 /// A process could not be started.
 pub(super) struct NotStarted {
     pub(super) error: io::Error,
@@ -103,12 +55,8 @@ pub(super) struct NotStarted {
 
 impl Child {
     /// Starts a worker as the leader of a process group of its own.
-    pub(super) fn start(
-        command: &WorkerCommand,
-        surroundings: &Surroundings,
-        address: &str,
-        token: &str,
-    ) -> Result<Self, NotStarted> {
+    pub(super) fn start(launch: Launch<'_>) -> Result<Self, NotStarted> {
+        let Launch { command, surroundings, address, token, slot } = launch;
         let stream = || if surroundings.inherit_output { Stdio::inherit() } else { Stdio::piped() };
         #[expect(clippy::disallowed_methods, reason = "this is the module that starts workers")]
         let mut builder = Command::new(command.program());
@@ -125,6 +73,7 @@ impl Child {
         if let Some(directory) = &surroundings.directory {
             builder.current_dir(directory);
         }
+        before_exec::prepare_worker(&mut builder, surroundings.constraints(slot));
         let started = builder
             .env(launch::ADDRESS_VARIABLE, address)
             .env(launch::TOKEN_VARIABLE, token)
@@ -219,6 +168,12 @@ fn watch(process: &std::process::Child) -> io::Result<(Pid, OwnedFd)> {
 /// The operating system does not say which of the two was not there, the executable or the
 /// directory.
 fn not_started(surroundings: &Surroundings, error: io::Error) -> NotStarted {
+    if let Some((step, error)) = Step::decode(&error) {
+        let text = format!("cannot {}: {error}", surroundings.describe(step));
+        // It would be refused again.
+        let error = io::Error::new(error.kind(), text);
+        return NotStarted { error, fault: StartFault::Permanent };
+    }
     let fault = fault_of(&error);
     match &surroundings.directory {
         Some(directory) if error.kind() == io::ErrorKind::NotFound && !directory.is_dir() => {

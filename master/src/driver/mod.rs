@@ -3,6 +3,7 @@
 
 mod admission;
 mod attempts;
+mod before_exec;
 mod child;
 mod commands;
 mod connection;
@@ -18,6 +19,7 @@ mod process;
 mod session;
 mod source;
 mod supervisor;
+mod surroundings;
 
 use std::{
     os::fd::OwnedFd,
@@ -26,7 +28,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use self::{child::Surroundings, commands::Reply};
+pub(crate) use self::{
+    commands::Reply,
+    surroundings::{Cpus, Surroundings},
+};
 use crate::{
     arguments::check_size,
     batch::Submission,

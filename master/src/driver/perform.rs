@@ -8,7 +8,7 @@ use protocol::{
 };
 
 use super::{
-    child::{Child, NotStarted},
+    child::{Child, Launch, NotStarted},
     output::Pipe,
     process::{self, Process},
     session::Session,
@@ -122,8 +122,13 @@ impl Supervisor {
             let error = std::io::Error::other("the slot has no worker command");
             return Err(NotStarted { error, fault: StartFault::Permanent });
         };
-        let mut child =
-            Child::start(command, &self.plan.surroundings, self.gate.address(), &token)?;
+        let mut child = Child::start(Launch {
+            command,
+            surroundings: &self.plan.surroundings,
+            address: self.gate.address(),
+            token: &token,
+            slot,
+        })?;
         let mark = format!("[worker {}, pid {}] ", slot.0, child.id());
         let stdout = child.stdout.take().map(|pipe| Pipe::new(pipe, mark.clone()));
         let stderr = child.stderr.take().map(|pipe| Pipe::new(pipe, mark));

@@ -3,6 +3,7 @@
 use std::{ffi::OsStr, path::PathBuf};
 
 use super::ProcessBuilder;
+use crate::{driver::Cpus, resource::Resource};
 
 impl ProcessBuilder {
     /// Sets a variable in its environment, which by default is that of this program.
@@ -84,6 +85,73 @@ impl ProcessBuilder {
     /// ```
     pub fn directory(mut self, path: impl Into<PathBuf>) -> Self {
         self.surroundings.directory = Some(path.into());
+        self
+    }
+
+    /// How much of a resource it may have, in the unit of the [`Resource`]; called again for
+    /// another resource it adds to that. It cannot raise it, and processes that it starts have
+    /// the same limit. `u64::MAX` is no limit. What the operating system refuses is
+    /// [`Error::ProcessFailed`](crate::Error::ProcessFailed). Default: the limits of this program.
+    ///
+    /// ```
+    /// # use master::{Process, Resource};
+    /// # let worker = integration_tests::library::worker();
+    /// let builder = Process::builder(worker).function("exec").arguments(("sh", ["-c", "ulimit -n"]));
+    /// let process = builder.resource_limit(Resource::OpenFiles, 32).start()?;
+    /// assert_eq!(process.result::<serde_json::Value>()?["stdout"], "32\n");
+    /// # Ok::<(), master::Error>(())
+    /// ```
+    pub fn resource_limit(mut self, resource: Resource, most: u64) -> Self {
+        self.surroundings.limit(resource, most);
+        self
+    }
+
+    /// Its niceness, from -20, which is served first, to 19, which is served last. Only privileged
+    /// users may go below their own. Default: that of this program.
+    ///
+    /// ```
+    /// # use master::Process;
+    /// # let worker = integration_tests::library::worker();
+    /// let process = Process::builder(worker).niceness(19).function("exec").arguments(("nice",));
+    /// assert_eq!(process.start()?.result::<serde_json::Value>()?["stdout"], "19\n");
+    /// # Ok::<(), master::Error>(())
+    /// ```
+    pub const fn niceness(mut self, niceness: i32) -> Self {
+        self.surroundings.niceness = Some(niceness);
+        self
+    }
+
+    /// Pins it to these CPUs, numbered from 0 as the operating system does. If it may not use all
+    /// of them it does not start. Default: those of this program.
+    ///
+    /// ```
+    /// # use master::{Error, Process};
+    /// # let worker = integration_tests::library::worker();
+    /// # let first = integration_tests::library::first_cpu();
+    /// let builder = Process::builder(worker).function("exec").arguments(("nproc",));
+    /// let process = builder.clone().cpus([first]).start()?;
+    /// assert_eq!(process.result::<serde_json::Value>()?["stdout"], "1\n");
+    /// assert!(matches!(builder.cpus([]).start(), Err(Error::InvalidArgument(_))));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn cpus(mut self, cpus: impl IntoIterator<Item = usize>) -> Self {
+        self.surroundings.pin(cpus);
+        self
+    }
+
+    /// Pins it to the first CPU of those that this program may use: it is a pool of one worker,
+    /// see [`PoolBuilder::pin_to_cpus`](crate::PoolBuilder::pin_to_cpus).
+    ///
+    /// ```
+    /// # use master::Process;
+    /// # let worker = integration_tests::library::worker();
+    /// let builder = Process::builder(worker).function("exec").arguments(("nproc",));
+    /// let process = builder.pin_to_cpus().start()?;
+    /// assert_eq!(process.result::<serde_json::Value>()?["stdout"], "1\n");
+    /// # Ok::<(), master::Error>(())
+    /// ```
+    pub fn pin_to_cpus(mut self) -> Self {
+        self.surroundings.cpus = Some(Cpus::OneEach);
         self
     }
 }
