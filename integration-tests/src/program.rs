@@ -33,13 +33,6 @@ pub(crate) enum Input {
     Open,
 }
 
-/// What a run may leave behind.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Allowance {
-    pub(crate) processes: bool,
-    pub(crate) files: bool,
-}
-
 /// An executable with its arguments and its surroundings: a private directory for temporary
 /// files, and a PATH that begins with a private directory.
 ///
@@ -54,7 +47,7 @@ pub struct Program {
     pub(crate) stdout_lines: Option<usize>,
     pub(crate) stderr_unread: bool,
     pub(crate) watchdog: Duration,
-    pub(crate) allowance: Allowance,
+    pub(crate) may_leave_processes: bool,
 }
 
 /// `master`, with `worker` and `misbehaving-worker` on its PATH.
@@ -103,7 +96,7 @@ impl Program {
             stdout_lines: None,
             stderr_unread: false,
             watchdog: WATCHDOG,
-            allowance: Allowance::default(),
+            may_leave_processes: false,
         }
     }
 
@@ -157,13 +150,7 @@ impl Program {
 
     /// Does not mind processes that are left; they are killed.
     pub const fn may_leave_processes(mut self) -> Self {
-        self.allowance.processes = true;
-        self
-    }
-
-    /// Does not mind files that are left in the directories for temporary files, on a condition.
-    pub const fn may_leave_files_if(mut self, condition: bool) -> Self {
-        self.allowance.files = condition;
+        self.may_leave_processes = true;
         self
     }
 

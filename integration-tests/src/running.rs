@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::{
     leftovers::{kill_processes, remaining_files, remaining_processes},
-    program::{Allowance, Input, Program, STARTS_FILE},
+    program::{Input, Program, STARTS_FILE},
 };
 
 /// A point in time that a test does not wait beyond.
@@ -59,7 +59,7 @@ pub struct Running {
     /// Set as long as nobody reads standard error.
     unread_stderr: Option<(ChildStderr, Sender<Event>)>,
     deadline: Deadline,
-    allowance: Allowance,
+    may_leave_processes: bool,
     mark: String,
     directory: TempDir,
 }
@@ -102,7 +102,7 @@ impl Running {
             seen: Seen::default(),
             unread_stderr,
             deadline: Deadline::after(program.watchdog),
-            allowance: program.allowance,
+            may_leave_processes: program.may_leave_processes,
             mark: directory.path().display().to_string(),
             directory,
         }
@@ -210,7 +210,7 @@ impl Running {
         self.close_stdin();
         read_stderr(&mut self.unread_stderr);
         while !(self.seen.exited && self.seen.stdout_ended && self.seen.stderr_ended) {
-            if self.seen.exited && self.allowance.processes {
+            if self.seen.exited && self.may_leave_processes {
                 // They may well hold the pipes.
                 kill_processes(&self.mark);
             }
@@ -220,10 +220,9 @@ impl Running {
         let processes = remaining_processes(&self.mark);
         let mut files = remaining_files(&self.directory.path().join("temporary"));
         files.extend(remaining_files(&self.directory.path().join("runtime")));
-        let processes_fine = processes.is_empty() || self.allowance.processes;
+        let processes_fine = processes.is_empty() || self.may_leave_processes;
         assert!(processes_fine, "processes are left: {processes:#?}{}", self.seen.describe());
-        let files_fine = files.is_empty() || self.allowance.files;
-        assert!(files_fine, "files are left: {files:#?}{}", self.seen.describe());
+        assert!(files.is_empty(), "files are left: {files:#?}{}", self.seen.describe());
         Finished {
             status: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()),
             stdout: String::from_utf8_lossy(&self.seen.stdout).into_owned(),

@@ -38,7 +38,7 @@ fn end(time: Duration, running: Running, signal: Signal, status: i32) {
 fn idle_workers_leave() {
     check_all(ENDINGS, |&(signal, status)| {
         let program = master(["map", "--processes", "2", "square"]).stdin_open();
-        let mut running = program.may_leave_files_if(signal == Signal::KILL).start();
+        let mut running = program.start();
         running.write_line("3");
         assert_eq!(running.next_line(), "9");
         end(SOON, running, signal, status);
@@ -49,10 +49,7 @@ fn idle_workers_leave() {
 fn busy_workers_leave() {
     check_all(ENDINGS, |&(signal, status)| {
         let program = master(["starmap", "--processes", "2", "--chunksize", "1", "sleep"]);
-        let mut running = program
-            .stdin("[0, \"ready\"]\n[600]\n[600]\n[600]\n")
-            .may_leave_files_if(signal == Signal::KILL)
-            .start();
+        let mut running = program.stdin("[0, \"ready\"]\n[600]\n[600]\n[600]\n").start();
         assert_eq!(running.next_line(), "\"ready\"");
         end_busy(running, signal, status);
     });
@@ -62,9 +59,7 @@ fn busy_workers_leave() {
 fn what_busy_workers_started_leaves_with_them() {
     check_all(ENDINGS, |&(signal, status)| {
         let item = serde_json::json!(["sh", ["-c", "touch started; sleep 600"]]).to_string();
-        let running = master(["starmap", "--processes", "1", "exec", &item])
-            .may_leave_files_if(signal == Signal::KILL)
-            .start();
+        let running = master(["starmap", "--processes", "1", "exec", &item]).start();
         running.wait_for_file("started");
         end_busy(running, signal, status);
     });
@@ -74,7 +69,7 @@ fn what_busy_workers_started_leaves_with_them() {
 fn busy_workers_of_run_leave() {
     check_all(ENDINGS, |&(signal, status)| {
         let program = master(["run", "introduce", "anyone", ":::", "sleep", "600"]);
-        let mut running = program.may_leave_files_if(signal == Signal::KILL).start();
+        let mut running = program.start();
         assert!(running.next_line().contains("anyone"));
         end_busy(running, signal, status);
     });

@@ -15,7 +15,7 @@ use std::{
 
 use rustix::{
     io::{Errno, FdFlags},
-    process::{Rlimit, getrlimit, setpriority_process, setrlimit},
+    process::{Rlimit, getrlimit, setpriority_process, setrlimit, setsid},
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 
@@ -48,6 +48,18 @@ pub(super) fn prepare_worker(command: &mut Command, constraints: Constraints) {
     unsafe {
         command.pre_exec(move || {
             take_on(&constraints).map_err(|(step, error)| step.encode(error))?;
+            keep_standard_streams_only();
+            Ok(())
+        })
+    };
+}
+
+/// Puts the child into a session of its own, with nothing of ours but what it is given.
+pub(super) fn prepare_guardian(command: &mut Command) {
+    // SAFETY: as above.
+    unsafe {
+        command.pre_exec(|| {
+            setsid()?;
             keep_standard_streams_only();
             Ok(())
         })

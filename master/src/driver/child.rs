@@ -20,6 +20,7 @@ use rustix::process::{
 
 use super::{
     before_exec::{self, Step},
+    guardian::{Guardian, Ward},
     surroundings::Surroundings,
 };
 use crate::{
@@ -33,6 +34,8 @@ pub(super) struct Child {
     process: std::process::Child,
     group: Pid,
     exit_watch: Arc<OwnedFd>,
+    /// Until it is reaped.
+    ward: Option<Ward>,
     pub(super) stdout: Option<ChildStdout>,
     pub(super) stderr: Option<ChildStderr>,
     reaped: bool,
@@ -45,6 +48,7 @@ pub(super) struct Launch<'a> {
     pub(super) address: &'a str,
     pub(super) token: &'a str,
     pub(super) slot: SlotId,
+    pub(super) guardian: &'a Arc<Guardian>,
 }
 
 /// A process could not be started.
@@ -56,7 +60,7 @@ pub(super) struct NotStarted {
 impl Child {
     /// Starts a worker as the leader of a process group of its own.
     pub(super) fn start(launch: Launch<'_>) -> Result<Self, NotStarted> {
-        let Launch { command, surroundings, address, token, slot } = launch;
+        let Launch { command, surroundings, address, token, slot, guardian } = launch;
         let stream = || if surroundings.inherit_output { Stdio::inherit() } else { Stdio::piped() };
         #[expect(clippy::disallowed_methods, reason = "this is the module that starts workers")]
         let mut builder = Command::new(command.program());
@@ -87,7 +91,8 @@ impl Child {
             Ok((group, exit_watch)) => {
                 let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
                 let exit_watch = Arc::new(exit_watch);
-                Ok(Self { process, group, exit_watch, stdout, stderr, reaped: false })
+                let ward = Some(guardian.guard_group(group));
+                Ok(Self { process, group, exit_watch, ward, stdout, stderr, reaped: false })
             }
             Err(error) => {
                 // Without a watch on its exit it must not live; there is nothing else to do
@@ -136,6 +141,7 @@ impl Child {
     /// process id stays taken until the reaping, so the group cannot be anybody else's.
     pub(super) fn reap(&mut self) -> io::Result<Exit> {
         self.kill();
+        self.ward = None;
         let status = self.process.wait()?;
         self.reaped = true;
         Ok(Exit::of(status))

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     io,
     os::fd::{AsRawFd as _, RawFd},
-    path::PathBuf,
+    sync::Arc,
 };
 
 use interprocess::local_socket::{
@@ -16,33 +16,27 @@ use interprocess::local_socket::{
 };
 use interprocess::os::unix::local_socket::ListenerOptionsExt as _;
 use subtle::ConstantTimeEq as _;
-use tempfile::TempDir;
 
+use super::{directory::PrivateDirectory, guardian::Guardian};
 use crate::machine::WorkerId;
-
-/// The longest path that fits into the address of a Unix socket on every system, in bytes.
-const MAX_SOCKET_PATH: usize = 100;
 
 /// Bytes of randomness in a token.
 const TOKEN_BYTES: usize = 16;
-
-/// The name of the socket in its directory.
-const SOCKET_NAME: &str = "s";
 
 /// The socket that the workers of one pool connect to, and the tokens they are to bring.
 pub(super) struct Gate {
     // Fields are dropped in order: the listener removes its socket, then the directory goes.
     listener: Listener,
     /// Until it is hidden.
-    directory: Option<TempDir>,
+    directory: Option<PrivateDirectory>,
     address: String,
     awaited: HashMap<WorkerId, String>,
 }
 
 impl Gate {
-    pub(super) fn open() -> io::Result<Self> {
-        let directory = private_directory()?;
-        let path = directory.path().join(SOCKET_NAME);
+    pub(super) fn open(guardian: &Arc<Guardian>) -> io::Result<Self> {
+        let directory = PrivateDirectory::make(guardian)?;
+        let path = directory.socket();
         let address = path
             .to_str()
             .ok_or_else(|| io::Error::other(format!("{} is not UTF-8", path.display())))?
@@ -117,10 +111,7 @@ impl Gate {
     /// Removes the socket and its directory. Who has connected is not disturbed.
     pub(super) fn hide(&mut self) {
         if let Some(directory) = self.directory.take() {
-            let path = directory.path().to_owned();
-            if let Err(error) = directory.close() {
-                log::warn!("cannot remove {}: {error}", path.display());
-            }
+            directory.remove();
         }
     }
 }
@@ -130,30 +121,4 @@ pub(super) struct Stranger {
     pub(super) stream: Stream,
     /// The process at the other end when it connected, for diagnosis only.
     pub(super) pid: Option<u32>,
-}
-
-/// A fresh directory that only our user can enter, in the first place where that is possible
-/// and where the path of a socket is short enough.
-fn private_directory() -> io::Result<TempDir> {
-    let mut failures = Vec::new();
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let places = runtime.into_iter().chain([std::env::temp_dir(), PathBuf::from("/tmp")]);
-    for place in places {
-        let prefix = format!("master-{}-", std::process::id());
-        let room = MAX_SOCKET_PATH.saturating_sub(prefix.len() + 6 + 2 + SOCKET_NAME.len());
-        if place.as_os_str().len() > room || !place.is_absolute() {
-            let why = if place.is_absolute() { "too long for a socket" } else { "not absolute" };
-            failures.push(format!("{}: {why}", place.display()));
-            continue;
-        }
-        // tempfile makes directories with mode 0700.
-        match tempfile::Builder::new().prefix(&prefix).rand_bytes(6).tempdir_in(&place) {
-            Ok(directory) => return Ok(directory),
-            Err(error) => failures.push(format!("{}: {error}", place.display())),
-        }
-    }
-    let tried = failures.join("; ");
-    Err(io::Error::other(format!(
-        "no place for the directory of the socket ({tried}); set TMPDIR to a short, writable path"
-    )))
 }

@@ -90,6 +90,7 @@ impl Supervisor {
                     status.exit_watch = exit_watch;
                 });
                 self.processes.insert(worker, process);
+                self.guard.note_start();
             }
             Err(NotStarted { error, fault }) => {
                 self.gate.forget(worker);
@@ -128,6 +129,7 @@ impl Supervisor {
             address: self.gate.address(),
             token: &token,
             slot,
+            guardian: &self.guard.guardian,
         })?;
         let mark = format!("[worker {}, pid {}] ", slot.0, child.id());
         let stdout = child.stdout.take().map(|pipe| Pipe::new(pipe, mark.clone()));

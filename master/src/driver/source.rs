@@ -14,6 +14,8 @@ pub(super) enum Source {
     Stdout(WorkerId),
     Stderr(WorkerId),
     Exit(WorkerId),
+    /// The end of the guardian.
+    Guardian,
     Waker,
 }
 
@@ -28,7 +30,8 @@ impl Source {
             Self::Stdout(WorkerId(id)) => (3, id),
             Self::Stderr(WorkerId(id)) => (4, id),
             Self::Exit(WorkerId(id)) => (5, id),
-            Self::Waker => (6, 0),
+            Self::Guardian => (6, 0),
+            Self::Waker => (7, 0),
         };
         #[expect(clippy::cast_possible_truncation, reason = "an id counts starts of processes")]
         Token((id << Self::KIND_BITS | kind) as usize)
@@ -43,6 +46,7 @@ impl Source {
             3 => Self::Stdout(WorkerId(id)),
             4 => Self::Stderr(WorkerId(id)),
             5 => Self::Exit(WorkerId(id)),
+            6 => Self::Guardian,
             _ => Self::Waker,
         }
     }

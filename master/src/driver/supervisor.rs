@@ -16,8 +16,10 @@ use super::{
     attempts::Attempts,
     commands::Commands,
     connection::{Connection, Reading},
+    directory,
     functions::Functions,
     gate::Gate,
+    guardian::{self, Guardian},
     memory::Measuring,
     now,
     output::{self, Sink},
@@ -44,6 +46,7 @@ pub(super) struct Supervisor {
     pub(super) shared: Arc<Shared>,
     poll: mio::Poll,
     pub(super) gate: Gate,
+    pub(super) guard: guardian::Watch,
     pub(super) strangers: Strangers,
     pub(super) processes: HashMap<WorkerId, Process>,
     /// Reports on workers that died or did not start, until the conclusions are drawn.
@@ -67,7 +70,8 @@ pub(super) struct Supervisor {
 impl Supervisor {
     pub(super) fn new(plan: Plan) -> io::Result<(Self, Arc<Shared>)> {
         let poll = mio::Poll::new()?;
-        let gate = Gate::open()?;
+        let guardian = Guardian::shared();
+        let gate = Gate::open(&guardian)?;
         log::debug!("workers connect to {}", gate.address());
         let waker = mio::Waker::new(poll.registry(), Source::Waker.token())?;
         let shared = Arc::new(Shared {
@@ -89,6 +93,7 @@ impl Supervisor {
             shared: Arc::clone(&shared),
             poll,
             gate,
+            guard: guardian::Watch::new(guardian),
             strangers: Strangers::default(),
             processes: HashMap::new(),
             obituaries: HashMap::new(),
@@ -114,6 +119,9 @@ impl Supervisor {
     fn work(mut self) {
         let mut events = mio::Events::with_capacity(EVENTS);
         self.settle();
+        // Now that workers are about to get ready there is time for it.
+        self.appoint_guardian_if_wanted();
+        directory::remove_abandoned();
         while !self.ended {
             if let Err(error) = self.poll.poll(&mut events, self.patience())
                 && error.kind() != io::ErrorKind::Interrupted
@@ -137,6 +145,7 @@ impl Supervisor {
             }
             self.strangers.expire(time);
             self.settle();
+            self.appoint_guardian_if_wanted();
         }
         self.sink.finish();
         let Counters { refused, .. } = self.counters;
@@ -224,6 +233,7 @@ impl Supervisor {
                 self.note_pipe(source, reading);
             }
             Source::Exit(worker) => self.attend_exit(time, worker),
+            Source::Guardian => self.appoint_guardian(),
             Source::Waker => {
                 for command in self.shared.take_commands() {
                     self.obey(time, command);
@@ -247,6 +257,7 @@ impl Supervisor {
             | Source::Stdout(_)
             | Source::Stderr(_)
             | Source::Exit(_)
+            | Source::Guardian
             | Source::Waker => None,
         };
         if let Some(connection) = connection {
