@@ -1,6 +1,7 @@
 //! What the process of a worker finds around it.
 
 use std::{
+    collections::BTreeSet,
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt as _,
     path::PathBuf,
@@ -42,8 +43,8 @@ pub(crate) struct Surroundings {
 /// On which CPUs workers run.
 #[derive(Debug, Clone)]
 pub(crate) enum Cpus {
-    /// Each worker on any of these, in ascending order.
-    These(Vec<usize>),
+    /// Each worker on any of these.
+    These(BTreeSet<usize>),
     /// Each worker on one of those that the master may use, by its slot.
     OneEach,
 }
@@ -73,10 +74,15 @@ impl Surroundings {
 
     /// Pins workers to these CPUs.
     pub(crate) fn pin(&mut self, cpus: impl IntoIterator<Item = usize>) {
-        let mut cpus: Vec<_> = cpus.into_iter().take(CpuSet::MAX_CPU + 1).collect();
-        cpus.sort_unstable();
-        cpus.dedup();
-        self.cpus = Some(Cpus::These(cpus));
+        let mut set = BTreeSet::new();
+        for cpu in cpus {
+            set.insert(cpu);
+            // With more than can exist there is one that cannot, which is told later.
+            if set.len() > CpuSet::MAX_CPU {
+                break;
+            }
+        }
+        self.cpus = Some(Cpus::These(set));
     }
 
     /// Whether the operating system can take what was set.

@@ -21,8 +21,12 @@ use crate::{
 
 mod help;
 mod supervision;
+mod surroundings;
 
-pub use self::supervision::SupervisionOptions;
+pub use self::{
+    supervision::SupervisionOptions,
+    surroundings::{Cpus, Limit, SurroundingsOptions, Variable},
+};
 
 /// What stands between the calls of `master run`.
 const CALL_SEPARATOR: &str = ":::";
@@ -112,6 +116,9 @@ pub struct MapArguments {
     /// Its workers.
     #[command(flatten)]
     pub workers: WorkerOptions,
+    /// What they find around them.
+    #[command(flatten)]
+    pub surroundings: SurroundingsOptions,
 }
 
 impl MapArguments {
@@ -141,6 +148,9 @@ pub struct ApplyArguments {
     /// Its workers.
     #[command(flatten)]
     pub workers: WorkerOptions,
+    /// What they find around them.
+    #[command(flatten)]
+    pub surroundings: SurroundingsOptions,
 }
 
 /// The arguments of `master run`.
@@ -166,6 +176,9 @@ pub struct RunArguments {
     /// The workers that make them.
     #[command(flatten)]
     pub workers: WorkerOptions,
+    /// What they find around them.
+    #[command(flatten)]
+    pub surroundings: SurroundingsOptions,
 }
 
 /// One call of `master run`.

@@ -48,7 +48,8 @@ pub(super) fn map(arguments: MapArguments, spread: Spread) -> Result<ExitStatus,
     };
     // A worker that would find nothing to do is not started.
     let useful = if known > 0 { known.div_ceil(chunk_size) } else { usize::MAX };
-    let pool = pool(&arguments.pool, &arguments.workers, &arguments.calls, useful)?;
+    let pool = pool(&arguments.pool, &arguments.workers, &arguments.calls, useful)?
+        .surrounded(|surroundings| arguments.surroundings.tell(surroundings));
     let plan = Plan { pool, supervision: &arguments.supervision, workers: arguments.workers };
     let run = Run::new(plan, &arguments.function, !arguments.unordered, chunk_size)?;
     let input = Input { inputs, place, keywords, chunk_size: arguments.chunksize };
@@ -60,7 +61,8 @@ pub(super) fn apply(arguments: ApplyArguments) -> Result<ExitStatus, Refusal> {
     let keywords = arguments.calls.kwargs.as_ref();
     let item = encode_call(&arguments.arguments, arguments.calls.mode(), keywords)
         .map_err(Refusal::usage)?;
-    let pool = pool(&arguments.pool, &arguments.workers, &arguments.calls, 1)?;
+    let pool = pool(&arguments.pool, &arguments.workers, &arguments.calls, 1)?
+        .surrounded(|surroundings| arguments.surroundings.tell(surroundings));
     let plan = Plan { pool, supervision: &arguments.supervision, workers: arguments.workers };
     let run = Run::new(plan, &arguments.function, true, 1)?;
     Ok(run.one(Items { ends: vec![item.len()], bytes: item, keywords: keywords.is_some() }))

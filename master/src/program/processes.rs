@@ -94,6 +94,7 @@ fn builder(
         .arguments(call_arguments)
         .name(call.name.as_ref().unwrap_or(&call.function))
         .start_timeout(arguments.workers.start_timeout)
+        .surrounded(|surroundings| arguments.surroundings.tell(surroundings))
         .without_traceback();
     if let Some(timeout) = options.timeout {
         builder = builder.task_timeout(timeout);

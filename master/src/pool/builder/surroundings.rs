@@ -3,7 +3,10 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use super::PoolBuilder;
-use crate::{driver::Cpus, resource::Resource};
+use crate::{
+    driver::{Cpus, Surroundings},
+    resource::Resource,
+};
 
 impl PoolBuilder {
     /// Sets an environment variable of the workers, which by default have those of this process.
@@ -157,6 +160,12 @@ impl PoolBuilder {
     /// ```
     pub fn pin_to_cpus(mut self) -> Self {
         self.surroundings.cpus = Some(Cpus::OneEach);
+        self
+    }
+
+    /// The same, with surroundings that `tell` has changed.
+    pub(crate) fn surrounded(mut self, tell: impl FnOnce(&mut Surroundings)) -> Self {
+        tell(&mut self.surroundings);
         self
     }
 }

@@ -3,7 +3,10 @@
 use std::{ffi::OsStr, path::PathBuf};
 
 use super::ProcessBuilder;
-use crate::{driver::Cpus, resource::Resource};
+use crate::{
+    driver::{Cpus, Surroundings},
+    resource::Resource,
+};
 
 impl ProcessBuilder {
     /// Sets a variable in its environment, which by default is that of this program.
@@ -152,6 +155,12 @@ impl ProcessBuilder {
     /// ```
     pub fn pin_to_cpus(mut self) -> Self {
         self.surroundings.cpus = Some(Cpus::OneEach);
+        self
+    }
+
+    /// The same, with surroundings that `tell` has changed.
+    pub(crate) fn surrounded(mut self, tell: impl FnOnce(&mut Surroundings)) -> Self {
+        tell(&mut self.surroundings);
         self
     }
 }
