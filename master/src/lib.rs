@@ -50,6 +50,9 @@ pub mod command;
 mod driver;
 mod error;
 mod events;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod imap;
 mod machine;
 mod pool;

@@ -18,7 +18,7 @@ mod observing;
 mod output;
 mod perform;
 mod process;
-mod session;
+pub(crate) mod session;
 mod source;
 mod supervisor;
 mod surroundings;

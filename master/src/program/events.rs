@@ -5,6 +5,7 @@ use std::{
     io::{self, Write},
     path::Path,
     thread::JoinHandle,
+    time::Duration,
 };
 
 use serde_json::{Map, Value, json};
@@ -56,7 +57,7 @@ fn write_all(events: Events, file: &mut File) -> io::Result<()> {
 fn to_json(event: &PoolEvent) -> Value {
     let PoolEvent { at, slot, pid, kind } = event;
     let mut fields = Map::new();
-    fields.insert("at".into(), json!(at.as_secs_f64()));
+    fields.insert("at".into(), seconds(*at));
     fields.insert("event".into(), json!(kind.name()));
     if let Some(slot) = slot {
         fields.insert("worker".into(), json!(slot));
@@ -94,6 +95,13 @@ fn to_json(event: &PoolEvent) -> Value {
     Value::Object(fields)
 }
 
+/// Whole microseconds, as a number of seconds.
+fn seconds(time: Duration) -> Value {
+    #[expect(clippy::cast_precision_loss, reason = "exact for the next 285 years")]
+    let microseconds = time.as_micros() as f64;
+    json!(microseconds / 1e6)
+}
+
 fn add_report(fields: &mut Map<String, Value>, report: &WorkerReport) {
     fields.insert("command".into(), json!(report.command));
     match report.exit {
@@ -106,7 +114,7 @@ fn add_report(fields: &mut Map<String, Value>, report: &WorkerReport) {
     }
     if let Some((function, time)) = &report.running {
         fields.insert("function".into(), json!(function));
-        fields.insert("ran_for".into(), json!(time.as_secs_f64()));
+        fields.insert("ran_for".into(), seconds(*time));
     }
     fields.insert("text".into(), json!(report.to_string()));
 }

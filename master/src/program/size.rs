@@ -7,9 +7,6 @@ pub enum SizeError {
     /// It is not a whole number and perhaps a unit.
     #[error("expected a whole number of bytes, or with a unit, such as 64K, 500M or 2G")]
     Malformed,
-    /// It is nothing at all.
-    #[error("must be more than 0")]
-    Zero,
     /// It does not fit 64 bits.
     #[error("is too large")]
     TooLarge,
@@ -28,7 +25,7 @@ pub enum SizeError {
 /// ```
 ///
 /// # Errors
-/// [`SizeError`], also for 0.
+/// [`SizeError`].
 pub fn parse(text: &str) -> Result<u64, SizeError> {
     let end = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
@@ -44,11 +41,7 @@ pub fn parse(text: &str) -> Result<u64, SizeError> {
         return Err(SizeError::Malformed);
     }
     let number: u64 = digits.parse().map_err(|_| SizeError::TooLarge)?;
-    match number.checked_mul(1 << shift) {
-        Some(0) => Err(SizeError::Zero),
-        Some(bytes) => Ok(bytes),
-        None => Err(SizeError::TooLarge),
-    }
+    number.checked_mul(1 << shift).ok_or(SizeError::TooLarge)
 }
 
 #[cfg(test)]
@@ -61,8 +54,8 @@ mod tests {
             ("1", Ok(1)),
             ("64K", Ok(64 << 10)),
             ("3TiB", Ok(3 << 40)),
-            ("0", Err(SizeError::Zero)),
-            ("0G", Err(SizeError::Zero)),
+            ("0", Ok(0)),
+            ("0G", Ok(0)),
             ("", Err(SizeError::Malformed)),
             ("G", Err(SizeError::Malformed)),
             ("1.5G", Err(SizeError::Malformed)),

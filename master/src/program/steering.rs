@@ -2,7 +2,11 @@
 
 use std::{fmt::Write as _, sync::Arc};
 
-use super::{arguments::WorkerOptions, output::complain_aside, worker_commands};
+use super::{
+    arguments::WorkerOptions,
+    output::{complain_aside, count},
+    worker_commands,
+};
 use crate::{Pool, PoolStatus, WorkerStatus, report::Seconds};
 
 /// Replaces the workers by those that their commands name now, and tells how it went.
@@ -52,8 +56,11 @@ pub(super) fn tell_status(pool: &Pool) {
 
 fn describe(status: &PoolStatus) -> String {
     let PoolStatus { workers, waiting, running, counters } = status;
-    let mut text =
-        format!("{running} tasks run, {waiting} wait; so far {} completed", counters.completed);
+    let mut text = format!(
+        "{} running, {waiting} waiting; so far {} completed",
+        count(*running, "task"),
+        counters.completed
+    );
     let others = [
         (counters.failed, "failed"),
         (counters.lost, "were lost"),
@@ -81,7 +88,7 @@ fn describe_worker(text: &mut String, worker: &WorkerStatus) {
             let _ = write!(text, " ({note})");
         }
     }
-    let _ = write!(text, "; {tasks_done} tasks done in {}", Seconds(*age));
+    let _ = write!(text, "; {} done in {}", count(*tasks_done, "task"), Seconds(*age));
     if let Some(memory) = memory {
         let _ = write!(text, ", {} MiB", memory >> 20);
     }

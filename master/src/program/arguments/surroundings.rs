@@ -11,7 +11,11 @@ use clap::{
     builder::{OsStringValueParser, TypedValueParser as _, ValueParser},
 };
 
-use crate::{Resource, driver::Surroundings, program::duration};
+use crate::{
+    Resource,
+    driver::Surroundings,
+    program::{duration, size},
+};
 
 /// What workers find around them.
 #[derive(Debug, Args)]
@@ -154,7 +158,7 @@ fn limit(text: &str) -> Result<Limit, String> {
         | Resource::FileSize
         | Resource::Core
         | Resource::Data
-        | Resource::Stack => size(value)?,
+        | Resource::Stack => size::parse(value).map_err(|error| format!("`{value}`: {error}"))?,
     };
     Ok(Limit { resource, most })
 }
@@ -164,18 +168,6 @@ fn count(text: &str) -> Result<u64, String> {
         return Err(format!("`{text}`: expected a whole number"));
     }
     text.parse().map_err(|_| format!("`{text}`: is too large"))
-}
-
-/// Reads bytes, with K, M or G for those of 1024, of 1024 times 1024, and so on.
-fn size(text: &str) -> Result<u64, String> {
-    let units = [('K', 1 << 10), ('M', 1 << 20), ('G', 1 << 30)];
-    let unit = units.iter().find_map(|&(suffix, unit)| Some((text.strip_suffix(suffix)?, unit)));
-    let (digits, unit) = unit.unwrap_or((text, 1));
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("`{text}`: expected bytes, such as 65536, 64K, 512M or 2G"));
-    }
-    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
-    number.ok_or_else(|| format!("`{text}`: is too large"))
 }
 
 #[cfg(test)]
