@@ -62,11 +62,10 @@ impl Tally {
         let count = match error {
             Error::Failed(_) => &self.failed,
             Error::Lost(report) => {
-                // Whoever is killed while it writes may be seen to break off before it is dead.
-                let broke_off =
-                    |reason: &String| reason.contains("the stream ended inside a frame");
+                // Whoever is killed while it writes breaks off inside a frame.
+                let broke_off = |reason: &String| reason.contains("inside a frame");
                 let explained =
-                    report.exit.is_some() || report.reason.as_ref().is_some_and(broke_off);
+                    report.exit.is_some() && report.reason.as_ref().is_none_or(broke_off);
                 assert!(report.pid.is_some() && explained, "{report:?}");
                 &self.lost
             }

@@ -54,6 +54,9 @@ impl Supervisor {
         // one somebody else may have killed it: a connection ends before its process does.
         let killed = process.killed && process.reason.is_some();
         let own_exit = exit.filter(|&exit| !killed || exit != Exit::Signal(SIGKILL));
+        if process.cut_short {
+            process.blame(|| "ended its connection inside a frame".to_owned());
+        }
         let report = process.report(self.command_of(process.group, process.generation), own_exit);
         let (slot, pid) = (report.slot, process.child.id());
         match (exit, &report.reason) {

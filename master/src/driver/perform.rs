@@ -158,6 +158,7 @@ impl Supervisor {
             memory: None,
             reason,
             unread,
+            cut_short: false,
             killed,
             leaves,
         })

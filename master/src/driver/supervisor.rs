@@ -24,7 +24,6 @@ use super::{
     now,
     output::{self, Sink},
     process::Process,
-    session::Breach,
     source::Source,
 };
 use crate::{
@@ -332,9 +331,7 @@ impl Supervisor {
         match reading {
             Reading::Ended { unread } => {
                 process.unread |= unread || connection.has_undelivered();
-                if let Err(error) = connection.decoder.finish() {
-                    process.blame(|| Breach::Frame(error).to_string());
-                }
+                process.cut_short |= connection.decoder.finish().is_err();
                 self.close(connection);
                 self.machine.handle(time, Event::Disconnected { worker });
                 false
