@@ -1,9 +1,19 @@
-//! The session without a socket, for the fuzz target `worker_session`. Not part of the API: it
+//! A session over a pair of sockets, for the fuzz target `worker_session`. Not part of the API: it
 //! exists only in a build for fuzzing.
 
-use std::ops::ControlFlow;
+use std::{
+    io::{Read as _, Write as _},
+    net::Shutdown,
+    ops::ControlFlow,
+    os::unix::net::UnixStream,
+    rc::Rc,
+    sync::Arc,
+    thread,
+};
 
-use crate::{Worker, session::Session, watch::Watch};
+use interprocess::local_socket::Stream;
+
+use crate::{Worker, connection::ServeError, inbox::Inbox, session::Session, watch::Watch};
 
 /// How a session went.
 #[derive(Debug)]
@@ -16,21 +26,61 @@ pub struct Record {
     pub exit: Option<u8>,
 }
 
-/// Runs a whole session of a worker over the bodies of the frames that its master sends.
+/// Runs a whole session of a worker over the bodies of the frames that its master sends, and then
+/// closes its end.
 pub fn session<'a>(worker: &Worker, bodies: impl IntoIterator<Item = &'a [u8]>) -> Record {
-    let mut written = Vec::new();
-    let mut session = Session::new(&worker.functions, &mut written, Watch::default());
-    let mut handled = 0;
-    let mut flow = session.greet(worker, "token");
-    let mut bodies = bodies.into_iter();
-    while let (Ok(ControlFlow::Continue(())), Some(body)) = (&flow, bodies.next()) {
-        flow = session.receive(body);
-        handled += 1;
+    let mut frames = Vec::new();
+    for body in bodies {
+        frames.extend(u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
+        frames.extend(body);
     }
-    let exit = match flow {
-        Ok(ControlFlow::Continue(())) => None,
-        Ok(ControlFlow::Break(status)) => Some(status),
-        Err(error) => Some(error.exit_status()),
-    };
-    Record { written, handled, exit }
+    let (ours, theirs) = UnixStream::pair().expect("there are descriptors");
+    thread::scope(|scope| {
+        let mut input = theirs.try_clone().expect("there are descriptors");
+        scope.spawn(move || {
+            // A session that has ended reads no more.
+            let _ = input.write_all(&frames);
+            let _ = input.shutdown(Shutdown::Write);
+        });
+        let reader = scope.spawn(move || {
+            let (mut written, mut output) = (Vec::new(), theirs);
+            // What was read before an error is all there is.
+            let _ = output.read_to_end(&mut written);
+            written
+        });
+        let mut handled = 0;
+        let ended = serve(worker, ours, &mut handled);
+        let written = reader.join().expect("the reader does not panic");
+        let exit = match ended {
+            Ok(ControlFlow::Continue(())) => None,
+            Ok(ControlFlow::Break(status)) => Some(status),
+            Err(error) => Some(error.exit_status()),
+        };
+        Record { written, handled, exit }
+    })
+}
+
+fn serve(
+    worker: &Worker,
+    socket: UnixStream,
+    handled: &mut usize,
+) -> Result<ControlFlow<u8>, ServeError> {
+    let socket = Arc::new(Stream::UdSocket(socket.into()));
+    let inbox = Rc::new(Inbox::new(&socket));
+    let mut session = Session::new(&worker.functions, &socket, &inbox, Watch::default());
+    if let left @ ControlFlow::Break(_) = session.greet(worker, "token")? {
+        return Ok(left);
+    }
+    loop {
+        let arrived = inbox.wait_for_frame();
+        if let Ok(false) = arrived {
+            return Ok(ControlFlow::Continue(()));
+        }
+        // A frame that is none ends the session like any other that is malformed.
+        *handled += 1;
+        arrived?;
+        if let left @ ControlFlow::Break(_) = session.receive(&inbox.frame())? {
+            return Ok(left);
+        }
+    }
 }

@@ -58,7 +58,7 @@ fn items(message: &FromMaster<'_>, payload: &[u8], check: &Result<(), EnvelopeEr
             let items = item.map(|item| item.into_iter().collect());
             (items, usize::from(welcome.initializer.is_some()), welcome.keywords)
         }
-        FromMaster::Reject { .. } | FromMaster::Drain {} => return,
+        FromMaster::Reject { .. } | FromMaster::Cancel { .. } | FromMaster::Drain {} => return,
     };
     let items = match (items, check) {
         (Ok(items), Ok(())) => items,

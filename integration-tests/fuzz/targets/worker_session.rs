@@ -13,13 +13,13 @@ use protocol::{
     frame::Decoder,
     launch::{EXIT_CALL_FAILED, EXIT_NORMAL, EXIT_PROTOCOL},
     limits::{LENGTH_BYTES, MAX_FRAME, PROTOCOL_VERSION},
-    message::{Call, FromMaster, FromWorker, Welcome, kind::UNKNOWN_FUNCTION},
+    message::{Call, FromMaster, FromWorker, Welcome, feature, kind::UNKNOWN_FUNCTION},
     value,
 };
 use worker::{Error, Worker, fuzzing};
 
 /// The functions there are, and one that is none.
-const NAMES: [&str; 5] = ["echo", "add", "fail", "raw", "nothing"];
+const NAMES: [&str; 6] = ["echo", "add", "fail", "raw", "ask", "nothing"];
 
 /// Items of one call that are made up at most; more show nothing new.
 const MANY_ITEMS: usize = 16;
@@ -35,6 +35,7 @@ enum Said {
     Welcome(Terms),
     Reject(String),
     Call { id: u64, function: u8, items: Vec<Item>, surplus: i8, keywords: bool, last: bool },
+    Cancel { id: u64, item: u8 },
     Drain,
     Raw { envelope: Value, payload: Value },
 }
@@ -42,7 +43,9 @@ enum Said {
 #[derive(Debug, Arbitrary)]
 struct Terms {
     other_version: Option<u32>,
-    feature: Option<String>,
+    progress: bool,
+    cancel: bool,
+    other_feature: Option<String>,
     slot: u32,
     pool: String,
     initializer: Option<(u8, Item)>,
@@ -92,7 +95,10 @@ fn answers(written: &[u8]) -> Vec<FromWorker> {
         if let FromWorker::Result { .. } = message {
             assert_eq!(value::skip(payload), Ok(payload.len()), "a result is one value");
         }
-        answers.push(message);
+        // How far an item is may be told at any time.
+        if !matches!(message, FromWorker::Progress { .. }) {
+            answers.push(message);
+        }
     }
     assert_eq!(decoder.finish(), Ok(()), "all frames are whole");
     assert!(matches!(answers.remove(0), FromWorker::Hello(_)));
@@ -124,7 +130,7 @@ impl Answer {
                 Self::Outcome { id, item, function },
                 FromWorker::Error { id: of, item: number, failure },
             ) => {
-                let unknown = !NAMES[..4].contains(&function.as_str());
+                let unknown = !NAMES[..5].contains(&function.as_str());
                 (id, item) == (of, number) && (failure.kind == UNKNOWN_FUNCTION) == unknown
             }
             _ => false,
@@ -133,13 +139,15 @@ impl Answer {
 }
 
 fn may_succeed(function: &str) -> bool {
-    ["echo", "add", "raw"].contains(&function)
+    ["echo", "add", "raw", "ask"].contains(&function)
 }
 
 /// Where a session has come to by the rules.
 #[derive(Debug, Default)]
 struct Expected {
     welcomed: bool,
+    /// It was agreed that items may be cancelled.
+    cancel: bool,
     answers: Vec<Answer>,
     handled: usize,
     /// The statuses one of which it has to end with, once it has to.
@@ -161,11 +169,14 @@ impl Expected {
         }
         match message {
             FromMaster::Welcome(welcome) if !self.welcomed => {
-                if welcome.version != PROTOCOL_VERSION || !welcome.features.is_empty() {
+                let known = [feature::PROGRESS, feature::CANCEL];
+                let offered = |name: &String| known.contains(&name.as_str());
+                if welcome.version != PROTOCOL_VERSION || !welcome.features.iter().all(offered) {
                     self.exit = BREACH;
                     return;
                 }
                 self.welcomed = true;
+                self.cancel = welcome.features.iter().any(|name| name == feature::CANCEL);
                 if let Some(FromWorker::InitializerFailed(_)) = answers.get(self.answers.len()) {
                     self.exit = Some(&[EXIT_CALL_FAILED]);
                 }
@@ -181,6 +192,8 @@ impl Expected {
                     self.exit = Some(&[EXIT_NORMAL, EXIT_CALL_FAILED]);
                 }
             }
+            // What it is about has been answered, or is asked for by a function that may end early.
+            FromMaster::Cancel { .. } if self.cancel => {}
             FromMaster::Drain {} if self.welcomed => self.exit = Some(&[EXIT_NORMAL]),
             _ => self.exit = BREACH,
         }
@@ -204,6 +217,9 @@ impl Said {
             Self::Welcome(terms) => terms.encode(),
             Self::Reject(reason) => {
                 body_of(&FromMaster::Reject { reason: reason.clone() }, &payload)
+            }
+            Self::Cancel { id, item } => {
+                body_of(&FromMaster::Cancel { id: *id, item: (*item).into() }, &payload)
             }
             Self::Drain => body_of(&FromMaster::Drain {}, &payload),
             Self::Call { id, function, items, surplus, keywords, last } => {
@@ -237,7 +253,12 @@ impl Terms {
         }
         let welcome = Welcome {
             version: self.other_version.unwrap_or(PROTOCOL_VERSION),
-            features: self.feature.iter().cloned().collect(),
+            features: [(self.progress, feature::PROGRESS), (self.cancel, feature::CANCEL)]
+                .into_iter()
+                .filter(|(chosen, _)| *chosen)
+                .map(|(_, name)| name.to_owned())
+                .chain(self.other_feature.clone())
+                .collect(),
             slot: self.slot,
             pool: self.pool.clone(),
             initializer: self.initializer.as_ref().map(|(name, _)| self::name(*name).to_owned()),
@@ -283,4 +304,14 @@ fn worker() -> Worker {
                 Ok(())
             },
         )
+        .raw_function("ask(...)", "Whether it was cancelled", |_, result| {
+            worker::progress("asking");
+            if worker::is_cancelled() {
+                return Err(Error::cancelled());
+            }
+            result.push(0xc3);
+            Ok(())
+        })
+        .cancellable("ask")
+        .reports_progress("ask")
 }
