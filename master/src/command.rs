@@ -14,6 +14,10 @@ use std::{
     str::FromStr,
 };
 
+mod checksum;
+
+pub use self::checksum::{Checksum, ParseChecksumError};
+
 /// The command that is used when none is given.
 ///
 /// ```
@@ -40,6 +44,7 @@ const WORKER_PREFIX: &str = "worker-";
 pub struct WorkerCommand {
     program: PathBuf,
     arguments: Vec<String>,
+    checksum: Option<Checksum>,
 }
 
 impl WorkerCommand {
@@ -197,6 +202,7 @@ impl CommandLine {
                     return Ok(WorkerCommand {
                         program: candidate.clone(),
                         arguments: self.words.iter().skip(1).cloned().collect(),
+                        checksum: None,
                     });
                 }
                 executable::State::NotExecutable => {

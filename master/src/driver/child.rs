@@ -20,6 +20,7 @@ use rustix::process::{
 
 use super::{
     before_exec::{self, Step},
+    checksum,
     guardian::{Guardian, Ward},
     surroundings::Surroundings,
 };
@@ -61,6 +62,7 @@ impl Child {
     /// Starts a worker as the leader of a process group of its own.
     pub(super) fn start(launch: Launch<'_>) -> Result<Self, NotStarted> {
         let Launch { command, surroundings, address, token, slot, guardian } = launch;
+        checksum::verify(command)?;
         let stream = || if surroundings.inherit_output { Stdio::inherit() } else { Stdio::piped() };
         #[expect(clippy::disallowed_methods, reason = "this is the module that starts workers")]
         let mut builder = Command::new(command.program());
@@ -191,7 +193,7 @@ fn not_started(surroundings: &Surroundings, error: io::Error) -> NotStarted {
 }
 
 /// Shortages pass; anything else would fail again in the same way.
-fn fault_of(error: &io::Error) -> StartFault {
+pub(super) fn fault_of(error: &io::Error) -> StartFault {
     let errno = rustix::io::Errno::from_io_error(error);
     let shortage = [
         rustix::io::Errno::AGAIN,

@@ -4,6 +4,7 @@
 mod admission;
 mod attempts;
 mod before_exec;
+mod checksum;
 mod child;
 mod commands;
 mod connection;
@@ -210,6 +211,7 @@ impl Shared {
 impl Handle {
     /// Starts the supervisor, which starts the workers.
     pub(crate) fn start(plan: Plan) -> Result<Self, Error> {
+        checksum::read_ahead(&plan.commands);
         let setup = |error: std::io::Error| Error::Setup(error.to_string());
         let (supervisor, shared) = supervisor::Supervisor::new(plan).map_err(setup)?;
         let thread = std::thread::Builder::new()

@@ -12,7 +12,7 @@ use clap::{
 };
 
 use crate::{
-    command::WorkerGroup,
+    command::{Checksum, WorkerGroup},
     program::{
         duration,
         input::{InputMode, ItemFormat, Keywords, Positional, Spread},
@@ -250,6 +250,10 @@ pub struct WorkerOptions {
     /// asks for N of a kind [default: worker]
     #[arg(long, value_name = "COMMAND")]
     pub worker: Vec<WorkerGroup>,
+    /// The SHA-256 that the executable of the worker must have at each start; with several
+    /// --worker once for each, in order
+    #[arg(long, value_name = "HEX")]
+    pub worker_sha256: Vec<Checksum>,
     /// A function to call in each worker before anything else
     #[arg(long, value_name = "FUNCTION")]
     pub initializer: Option<String>,
@@ -287,9 +291,11 @@ impl Arguments {
         let matches = command.try_get_matches_from_mut(words)?;
         let mut arguments = Self::from_arg_matches(&matches)?;
         let checked = match &mut arguments.verb {
-            Verb::Starmap(map) => map.check_starmap(),
-            Verb::Run(run) => run.split_calls(),
-            Verb::Map(_) | Verb::Apply(_) | Verb::Workers(_) => Ok(()),
+            Verb::Map(map) => map.workers.check_checksums(),
+            Verb::Starmap(map) => map.check_starmap().and_then(|()| map.workers.check_checksums()),
+            Verb::Apply(apply) => apply.workers.check_checksums(),
+            Verb::Run(run) => run.split_calls().and_then(|()| run.workers.check_checksums()),
+            Verb::Workers(_) => Ok(()),
         };
         let Err((kind, message)) = checked else { return Ok(arguments) };
         // The verb knows its own usage, which belongs to the message.
@@ -311,6 +317,21 @@ impl MapArguments {
         let message = "starmap takes JSON arrays apart and --text makes strings; use `master map \
                        --text`, or leave --text out";
         Err((ErrorKind::ArgumentConflict, message.to_owned()))
+    }
+}
+
+impl WorkerOptions {
+    /// Each worker has a checksum, or none has.
+    fn check_checksums(&self) -> Result<(), Mistake> {
+        let (checksums, workers) = (self.worker_sha256.len(), self.worker.len().max(1));
+        if checksums == 0 || checksums == workers {
+            return Ok(());
+        }
+        let message = format!(
+            "--worker-sha256 stands once for each --worker, in order: there are {workers} of the \
+             one and {checksums} of the other"
+        );
+        Err((ErrorKind::WrongNumberOfValues, message))
     }
 }
 

@@ -109,8 +109,11 @@ fn worker_commands(
     let default = [crate::command::WorkerGroup::default()];
     let groups = if options.worker.is_empty() { &default[..] } else { &options.worker };
     let mut commands = Vec::new();
-    for group in groups {
-        let command = group.command.resolve(&search).map_err(Refusal::pool)?;
+    for (index, group) in groups.iter().enumerate() {
+        let mut command = group.command.resolve(&search).map_err(Refusal::pool)?;
+        if let Some(checksum) = options.worker_sha256.get(index) {
+            command = command.pinned(*checksum);
+        }
         log::info!("`{}` is {command}", group.command);
         commands.push((command, group.count));
     }
