@@ -12,50 +12,13 @@ use integration_tests::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 
+#[path = "support/processes.rs"]
+mod processes;
+
+use processes::{children_of, guardian_of, wait_for};
+
 /// How long all may take that a killed master leaves to others.
 const SOON: Duration = Duration::from_secs(5);
-
-/// How long a condition may take that nothing resists.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Waits until `reached` gives something.
-#[track_caller]
-fn wait_for<T>(what: &str, mut reached: impl FnMut() -> Option<T>) -> T {
-    let deadline = Deadline::after(PATIENCE);
-    loop {
-        if let Some(reached) = reached() {
-            return reached;
-        }
-        assert!(!deadline.left().is_zero(), "waited in vain for {what}");
-        deadline.pause(Duration::from_millis(5));
-    }
-}
-
-/// The guardian of a process.
-fn guardian_of(master: Pid) -> Option<Pid> {
-    children_of(master).into_iter().find(|&child| {
-        let command = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
-        command.ends_with(b"\0master-guardian\0")
-    })
-}
-
-/// All children of a process, those that were not reaped yet too.
-fn children_of(parent: Pid) -> Vec<Pid> {
-    let mut children = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        let Some(pid) = pid.and_then(Pid::from_raw) else { continue };
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // The name of the program, in parentheses, may hold anything.
-        let rest = stat.rsplit_once(") ").map(|(_, rest)| rest).unwrap_or_default();
-        if rest.split(' ').nth(1).and_then(|parent| parent.parse().ok())
-            == Some(parent.as_raw_pid())
-        {
-            children.push(pid);
-        }
-    }
-    children
-}
 
 fn wait_for_guardian(running: &Running) -> Pid {
     wait_for("a guardian", || guardian_of(running.pid()))

@@ -9,8 +9,7 @@
 
 use std::{
     collections::HashSet,
-    fmt,
-    io::{self, Write as _},
+    io::{self, PipeWriter, Write as _},
     os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
     process::{Child, Stdio},
@@ -83,6 +82,8 @@ struct State {
 /// A guardian at work. Dropping it ends it, without harm to what it guards.
 struct Running {
     shell: Child,
+    /// Its standard input. The end of it is the end of the master.
+    lifeline: PipeWriter,
     exit_watch: Arc<OwnedFd>,
 }
 
@@ -93,7 +94,6 @@ pub(super) struct Ward {
     what: Guarded,
 }
 
-#[derive(Clone)]
 enum Guarded {
     Group(Pid),
     Directory(PathBuf),
@@ -128,7 +128,7 @@ impl Guardian {
             Guarded::Group(group) => state.groups.insert(*group),
             Guarded::Directory(directory) => state.directories.insert(directory.clone()),
         };
-        state.tell(&[Message { what: &what, guarded: true }]);
+        state.tell(&what, true);
         Ward { guardian: Arc::clone(self), what }
     }
 
@@ -144,19 +144,15 @@ impl Guardian {
             }
             state.process = None;
         }
-        if state.groups.is_empty() {
-            return None;
-        }
-        if state.appointed > MAX_SUCCESSORS {
+        if state.groups.is_empty() || state.appointed > MAX_SUCCESSORS {
             return None;
         }
         state.appointed += 1;
-        match Running::start() {
+        match Running::start(&state.everything()) {
             Ok(running) => {
                 log::debug!("process {} is the guardian of the workers", running.shell.id());
                 let exit_watch = Arc::clone(&running.exit_watch);
                 state.process = Some(running);
-                state.tell_all();
                 Some(exit_watch)
             }
             Err(error) => {
@@ -175,27 +171,36 @@ impl Guardian {
 }
 
 impl State {
-    fn tell_all(&mut self) {
+    /// All that is guarded, as messages.
+    fn everything(&self) -> String {
         let groups = self.groups.iter().copied().map(Guarded::Group);
-        let all: Vec<_> =
-            groups.chain(self.directories.iter().cloned().map(Guarded::Directory)).collect();
-        let messages: Vec<_> = all.iter().map(|what| Message { what, guarded: true }).collect();
-        self.tell(&messages);
+        let directories = self.directories.iter().cloned().map(Guarded::Directory);
+        groups.chain(directories).filter_map(|what| what.message(true)).collect()
     }
 
     /// Tells the guardian, if there is one. The pipe holds thousands of messages; a guardian that
     /// leaves them there is stopped or worse, and ended, so that another takes its place.
-    fn tell(&mut self, messages: &[Message<'_>]) {
+    fn tell(&mut self, what: &Guarded, guarded: bool) {
         let Some(running) = &mut self.process else { return };
-        let text: String = messages
-            .iter()
-            .filter(|message| message.is_a_line())
-            .map(|message| format!("{message}\n"))
-            .collect();
-        if let Err(error) = running.write(text.as_bytes()) {
+        let Some(message) = what.message(guarded) else { return };
+        if let Err(error) = running.lifeline.write_all(message.as_bytes()) {
             log::warn!("the guardian of the workers does not listen: {error}");
-            // Its end is seen by whoever watches it. It has not ended by itself, or is a zombie.
+            // Its end is seen by whoever watches it. It may have ended by itself already.
             let _ = running.shell.kill();
+        }
+    }
+}
+
+impl Guarded {
+    /// The line that tells that it is guarded from now on, or no more. There is none for a
+    /// directory with a strange name, which the next master removes.
+    fn message(&self, guarded: bool) -> Option<String> {
+        match self {
+            Self::Group(group) => Some(format!("{} {group}\n", if guarded { '+' } else { '-' })),
+            Self::Directory(path) => {
+                let path = path.to_str().filter(|path| !path.contains('\n'))?;
+                Some(format!("{} {path}\n", if guarded { 'd' } else { 'r' }))
+            }
         }
     }
 }
@@ -207,65 +212,36 @@ impl Drop for Ward {
             Guarded::Group(group) => state.groups.remove(group),
             Guarded::Directory(directory) => state.directories.remove(directory),
         };
-        state.tell(&[Message { what: &self.what, guarded: false }]);
-    }
-}
-
-/// A line for the guardian: that something is to be guarded from now on, or no more.
-struct Message<'a> {
-    what: &'a Guarded,
-    guarded: bool,
-}
-
-impl Message<'_> {
-    /// Whether it can be told at all. What cannot is a directory with a strange name, which the
-    /// next master removes.
-    fn is_a_line(&self) -> bool {
-        match self.what {
-            Guarded::Group(_) => true,
-            Guarded::Directory(path) => path.to_str().is_some_and(|path| !path.contains('\n')),
-        }
-    }
-}
-
-impl fmt::Display for Message<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.what, self.guarded) {
-            (Guarded::Group(group), true) => write!(f, "+ {group}"),
-            (Guarded::Group(group), false) => write!(f, "- {group}"),
-            (Guarded::Directory(path), true) => write!(f, "d {}", path.display()),
-            (Guarded::Directory(path), false) => write!(f, "r {}", path.display()),
-        }
+        state.tell(&self.what, false);
     }
 }
 
 impl Running {
-    fn start() -> io::Result<Self> {
+    /// Starts a guardian that knows of `everything` from its beginning.
+    fn start(everything: &str) -> io::Result<Self> {
+        let (reader, mut lifeline) = io::pipe()?;
+        // Nobody is to wait for a guardian.
+        rustix::io::ioctl_fionbio(&lifeline, true)?;
+        lifeline.write_all(everything.as_bytes())?;
         #[expect(clippy::disallowed_methods, reason = "the guardian is the master's own process")]
         let mut builder = std::process::Command::new(SHELL);
         builder
             .args(["-c", SCRIPT, NAME])
             .current_dir("/")
-            .stdin(Stdio::piped())
+            .stdin(reader)
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         before_exec::prepare_guardian(&mut builder);
         let mut shell = builder.spawn()?;
-        let watched = watch(&shell);
-        match watched {
-            Ok(exit_watch) => Ok(Self { shell, exit_watch: Arc::new(exit_watch) }),
+        match pidfd_open(Pid::from_child(&shell), PidfdFlags::empty()) {
+            Ok(exit_watch) => Ok(Self { shell, lifeline, exit_watch: Arc::new(exit_watch) }),
             Err(error) => {
                 // Nothing else can be done about a process that cannot be killed.
                 let _ = shell.kill();
                 let _ = shell.wait();
-                Err(error)
+                Err(error.into())
             }
         }
-    }
-
-    fn write(&mut self, text: &[u8]) -> io::Result<()> {
-        let Some(pipe) = &mut self.shell.stdin else { return Ok(()) };
-        pipe.write_all(text)
     }
 }
 
@@ -279,14 +255,6 @@ impl Drop for Running {
             log::debug!("cannot reap the guardian: {error}");
         }
     }
-}
-
-/// What becomes readable at its end. The pipe to it must never make anyone wait.
-fn watch(shell: &Child) -> io::Result<OwnedFd> {
-    if let Some(pipe) = &shell.stdin {
-        rustix::io::ioctl_fionbio(pipe, true)?;
-    }
-    Ok(pidfd_open(Pid::from_child(shell), PidfdFlags::empty())?)
 }
 
 /// What a supervisor has of the guardian.
