@@ -15,9 +15,17 @@ use super::{
 };
 use crate::machine::{Event, Time, WorkerId};
 
-/// How many strangers may be connected at a time; beyond that the oldest is turned away. Far
-/// more than workers start at a time.
+/// How many strangers may be connected at a time; beyond that the oldest is turned away, those
+/// last that are workers about to introduce themselves. Far more than workers start at a time.
 const MAX_STRANGERS: usize = 256;
+
+/// How many are let in before everything else is attended to again: so that those who come in
+/// numbers are heard before there are so many that some have to go.
+const ADMITTED_AT_ONCE: usize = 64;
+
+/// How often as many are let in when a worker has ended that may be among them. More cannot have
+/// been waiting at the gate, by the usual limit of the system.
+const LAST_ROUNDS: usize = 64;
 
 /// How long a stranger may stay, unless workers may take longer to say hello.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,9 +44,21 @@ struct Stranger {
 }
 
 impl Strangers {
-    fn add(&mut self, until: Time, connection: Connection, pid: Option<u32>) -> (u64, RawFd) {
+    /// Lets one in. Those whose process `starts` as a worker go last when there are too many.
+    fn add(
+        &mut self,
+        until: Time,
+        connection: Connection,
+        pid: Option<u32>,
+        starts: impl Fn(u32) -> bool,
+    ) -> (u64, RawFd) {
         while self.connected.len() >= MAX_STRANGERS {
-            self.connected.pop_first();
+            let mut others =
+                self.connected.iter().filter(|(_, stranger)| !stranger.pid.is_some_and(&starts));
+            match others.next().map(|(&id, _)| id) {
+                Some(id) => self.connected.remove(&id),
+                None => self.connected.pop_first().map(|(_, stranger)| stranger),
+            };
         }
         let id = self.next;
         self.next += 1;
@@ -73,15 +93,21 @@ impl Strangers {
 }
 
 impl Supervisor {
-    /// Lets in whoever waits at the gate.
-    pub(super) fn admit(&mut self, time: Time) {
+    /// Lets in those who wait at the gate, up to a bound. Returns whether more may be waiting.
+    pub(super) fn admit(&mut self, time: Time) -> bool {
         let until = time + PATIENCE.max(self.plan.settings.hello_timeout);
-        loop {
+        for _ in 0..ADMITTED_AT_ONCE {
             match self.gate.accept() {
-                Ok(None) => return,
+                Ok(None) => return false,
                 Ok(Some(stranger)) => {
                     let connection = Connection::new(stranger.stream);
-                    let (id, descriptor) = self.strangers.add(until, connection, stranger.pid);
+                    let processes = &self.processes;
+                    let starts = |pid| {
+                        let mut starting = processes.values().filter(|p| p.connection.is_none());
+                        starting.any(|process| process.child.id() == pid)
+                    };
+                    let (id, descriptor) =
+                        self.strangers.add(until, connection, stranger.pid, starts);
                     if let Err(error) = self.watch(descriptor, Source::Stranger(id)) {
                         log::warn!("cannot watch a connection: {error}");
                         self.strangers.connected.remove(&id);
@@ -90,10 +116,12 @@ impl Supervisor {
                 Err(error) => {
                     // Who waits at the gate is announced once: it is tried again in a moment.
                     log::debug!("cannot accept a connection: {error}");
-                    return self.retry_later(Source::Listener);
+                    self.retry_later(Source::Listener);
+                    return false;
                 }
             }
         }
+        true
     }
 
     /// Hears what a stranger has to say.
@@ -118,7 +146,11 @@ impl Supervisor {
     pub(super) fn hear_last_words(&mut self, time: Time, worker: WorkerId) {
         let Some(process) = self.processes.get(&worker) else { return };
         let pid = Some(process.child.id());
-        self.admit(time);
+        for _ in 0..LAST_ROUNDS {
+            if !self.admit(time) {
+                break;
+            }
+        }
         let connected = &self.strangers.connected;
         let ids: Vec<_> = connected
             .iter()

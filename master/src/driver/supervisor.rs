@@ -214,7 +214,11 @@ impl Supervisor {
 
     fn attend(&mut self, time: Time, source: Source) {
         match source {
-            Source::Listener => self.admit(time),
+            Source::Listener => {
+                if self.admit(time) {
+                    self.unfinished.insert(source);
+                }
+            }
             Source::Stranger(id) => self.hear(time, id),
             Source::Socket(worker) => {
                 self.attend_socket(time, worker);
