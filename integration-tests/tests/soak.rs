@@ -73,16 +73,16 @@ const IDLE_WAKES: u64 = 3;
 fn an_idle_pool_uses_no_cpu(pool: &Pool) {
     map(pool);
     Things::settled();
-    let workers: Vec<u32> = children().into_iter().map(|(pid, _)| pid).collect();
-    assert_eq!(workers.len(), 2);
-    let before = Activity::of_all(&workers);
+    let children: Vec<u32> = children().into_iter().map(|(pid, _)| pid).collect();
+    assert_eq!(children.len(), 3, "two workers and the guardian");
+    let before = Activity::of_all(&children);
     Deadline::after(IDLE).pause(IDLE);
-    let after = Activity::of_all(&workers);
+    let after = Activity::of_all(&children);
     assert!(after.ticks <= before.ticks + IDLE_TICKS, "CPU: {before:?} to {after:?}");
     assert!(after.wakes <= before.wakes + IDLE_WAKES, "wakes: {before:?} to {after:?}");
 }
 
-/// What this process and its workers have done so far, apart from the thread that asks.
+/// What this process and its children have done so far, apart from the thread that asks.
 #[derive(Debug)]
 struct Activity {
     /// CPU time, in ticks.
@@ -92,10 +92,10 @@ struct Activity {
 }
 
 impl Activity {
-    fn of_all(workers: &[u32]) -> Self {
+    fn of_all(children: &[u32]) -> Self {
         let own = fs::read_link("/proc/thread-self").unwrap();
         let own = own.file_name().unwrap().to_owned();
-        let directories = workers.iter().map(|pid| format!("/proc/{pid}/task"));
+        let directories = children.iter().map(|pid| format!("/proc/{pid}/task"));
         let mut all = Self { ticks: 0, wakes: 0 };
         for directory in directories.chain(["/proc/self/task".to_owned()]) {
             for thread in fs::read_dir(directory).unwrap().flatten() {

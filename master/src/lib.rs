@@ -35,6 +35,7 @@
 //! - [`Process`] and [`ProcessBuilder`]; [`active_children`];
 //! - [`Arguments`], [`Encoded`] and the traits [`IntoArguments`] and [`FromResult`]: what goes in
 //!   and comes out;
+//! - [`Resource`]: what workers can be kept from taking too much of;
 //! - [`Error`], and [`WorkerReport`], the evidence behind it;
 //! - [`PoolStatus`] and [`Events`]: what a pool is doing, and what happens in it;
 //! - [`command`]: which executable a worker command names;
