@@ -1,16 +1,27 @@
 //! Runs that are written out, for one rule each.
 
 mod cancelling;
+mod limits;
+mod replacing;
+mod resizing;
+mod retrying;
 mod rig;
+mod telling;
 
 use std::{num::NonZeroU64, time::Duration};
 
 use self::rig::{Fate, Rig, settings};
-use super::super::{worker::LOOKAHEAD, *};
+use super::{
+    super::{worker::LOOKAHEAD, *},
+    Load,
+};
 
 const F: FunctionId = FunctionId(0);
 const G: FunctionId = FunctionId(1);
 const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// An event, anew for each run.
+type MakeEvent = fn() -> Event<Load>;
 
 fn timed_out(worker: u64, after: Duration) -> Ending {
     Ending::TimedOut { worker: WorkerId(worker), after, limit: TimeLimit::Task }

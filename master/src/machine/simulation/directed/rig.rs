@@ -1,7 +1,7 @@
 //! A machine, and a hand that plays the driver and the workers.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     ops::Range,
     time::Duration,
 };
@@ -12,6 +12,7 @@ use super::{super::super::*, super::Load, F};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     Answer,
+    Fail,
     Crash,
 }
 
@@ -20,6 +21,11 @@ pub(super) struct Rig {
     pub(super) machine: Machine<Load>,
     pub(super) now: Time,
     pub(super) started: Vec<(WorkerId, Time)>,
+    /// The generation and the seat that each worker was started for.
+    generations: Vec<(Generation, SlotId)>,
+    /// How many workers live, and how many there were at most.
+    live: usize,
+    pub(super) most_live: usize,
     pub(super) drained: Vec<WorkerId>,
     pub(super) terminated: Vec<WorkerId>,
     pub(super) killed: Vec<WorkerId>,
@@ -31,12 +37,18 @@ pub(super) struct Rig {
     /// What was told to stop, what is tried again, and what became of replacements.
     pub(super) told: Vec<(WorkerId, CallId, u32)>,
     pub(super) retried: Vec<(u64, Ending)>,
+    /// The items that are tried again as the function failed.
+    pub(super) again: Vec<u64>,
     pub(super) flaws: Vec<Flaw>,
     pub(super) rolled_out: Vec<Generation>,
     pub(super) failed: Option<WorkerId>,
     pub(super) has_ended: bool,
     /// Every call that was sent.
     sent: Vec<(WorkerId, Range<u64>)>,
+    /// What workers announce, by generation; any other has one function.
+    pub(super) repertoires: HashMap<Generation, Repertoire>,
+    /// Who is to leave, or to die.
+    ending: Vec<WorkerId>,
     /// What each worker that lives is to answer.
     outstanding: HashMap<WorkerId, VecDeque<(CallId, u32, u64)>>,
     unprepared: Vec<WorkerId>,
@@ -47,6 +59,11 @@ pub(super) fn settings(slots: usize) -> Settings {
     Settings::new(vec![GroupId(0); slots])
 }
 
+/// What a worker announces that has these functions, and nothing to say of them.
+pub(super) fn with(functions: &[FunctionId]) -> Repertoire {
+    Repertoire { functions: functions.iter().copied().collect(), ..Repertoire::default() }
+}
+
 impl Rig {
     /// A pool whose first workers were just started.
     pub(super) fn new(settings: Settings) -> Self {
@@ -54,6 +71,9 @@ impl Rig {
             machine: Machine::new(settings),
             now: Duration::ZERO,
             started: Vec::new(),
+            generations: Vec::new(),
+            live: 0,
+            most_live: 0,
             drained: Vec::new(),
             terminated: Vec::new(),
             killed: Vec::new(),
@@ -62,11 +82,14 @@ impl Rig {
             concluded: Vec::new(),
             told: Vec::new(),
             retried: Vec::new(),
+            again: Vec::new(),
             flaws: Vec::new(),
             rolled_out: Vec::new(),
             failed: None,
             has_ended: false,
             sent: Vec::new(),
+            repertoires: HashMap::new(),
+            ending: Vec::new(),
             outstanding: HashMap::new(),
             unprepared: Vec::new(),
             batches: 0,
@@ -102,10 +125,21 @@ impl Rig {
         self.handle(Event::Cancelled { batch });
     }
 
+    /// The first group gets another command, and so another generation.
+    pub(super) fn replace(&mut self, generation: Generation) {
+        self.handle(Event::Replaced { group: GroupId(0), generation });
+    }
+
+    pub(super) fn resize(&mut self, slots: usize) {
+        self.handle(Event::Resized { slots });
+    }
+
+    pub(super) fn measure(&mut self, worker: u64, memory: u64) {
+        self.handle(Event::Measured { worker: WorkerId(worker), memory });
+    }
+
     pub(super) fn greet(&mut self, worker: u64, functions: &[FunctionId]) {
-        let functions: HashSet<_> = functions.iter().copied().collect();
-        let repertoire = Repertoire { functions, ..Repertoire::default() };
-        self.greet_as(worker, repertoire);
+        self.greet_as(worker, with(functions));
     }
 
     pub(super) fn greet_as(&mut self, worker: u64, repertoire: Repertoire) {
@@ -117,12 +151,21 @@ impl Rig {
         self.handle(Event::Ready { worker: WorkerId(worker) });
     }
 
-    /// Every worker that was started becomes ready, with one function.
+    /// Every worker that was started becomes ready.
     pub(super) fn prepare(&mut self) {
         while let Some(&worker) = self.unprepared.first() {
-            self.greet(worker.0, &[F]);
+            let repertoire = self.repertoires.get(&self.generation(worker.0)).cloned();
+            self.greet_as(worker.0, repertoire.unwrap_or_else(|| with(&[F])));
             self.ready(worker.0);
         }
+    }
+
+    pub(super) fn generation(&self, worker: u64) -> Generation {
+        self.generations[usize::try_from(worker).unwrap()].0
+    }
+
+    pub(super) fn seat(&self, worker: u64) -> u32 {
+        self.generations[usize::try_from(worker).unwrap()].1.0
     }
 
     /// A worker answers the item that is its turn.
@@ -139,7 +182,11 @@ impl Rig {
                 assert_eq!(accepted, item);
                 self.completed.push(item);
             }
-            Answer::Late | Answer::Retried { .. } => {}
+            Answer::Retried { item: retried, .. } => {
+                assert_eq!(retried, item);
+                self.again.push(item);
+            }
+            Answer::Late => {}
             Answer::Refused => panic!("the answer to item {item} of {call:?} is refused"),
         }
         self.settle();
@@ -160,22 +207,44 @@ impl Rig {
     pub(super) fn run(&mut self, fate: impl Fn(u64) -> Fate) {
         loop {
             self.prepare();
-            for worker in std::mem::take(&mut self.drained) {
+            self.drained.clear();
+            for worker in std::mem::take(&mut self.ending) {
                 self.exit(worker.0, Unread::Nothing);
             }
             let busy = self.outstanding.iter().filter(|(_, items)| !items.is_empty());
             let next = busy.map(|(&worker, items)| (items[0].2, worker)).min();
             match next {
-                Some((item, worker)) if fate(item) == Fate::Answer => self.answer(worker.0),
-                Some((_, worker)) => self.exit(worker.0, Unread::Nothing),
-                None if self.unprepared.is_empty() && self.drained.is_empty() => return,
+                Some((item, worker)) => match fate(item) {
+                    Fate::Answer => self.answer(worker.0),
+                    Fate::Fail => self.answer_with(worker.0, Verdict::Failed),
+                    Fate::Crash => self.exit(worker.0, Unread::Nothing),
+                },
+                None if self.unprepared.is_empty() && self.ending.is_empty() => return,
                 None => {}
             }
         }
     }
 
+    /// The same, and time passes as long as anything waits for it.
+    pub(super) fn run_on(&mut self, fate: impl Fn(u64) -> Fate) {
+        self.run(&fate);
+        while let Some(deadline) = self.machine.deadline() {
+            self.pass(deadline - self.now);
+            self.run(&fate);
+        }
+    }
+
+    pub(super) fn not_started(&mut self, worker: u64, fault: StartFault) {
+        let worker = WorkerId(worker);
+        self.live -= 1;
+        self.unprepared.retain(|&other| other != worker);
+        self.handle(Event::NotStarted { worker, fault });
+    }
+
     pub(super) fn exit(&mut self, worker: u64, unread: Unread) {
         let worker = WorkerId(worker);
+        self.live -= 1;
+        self.ending.retain(|&other| other != worker);
         self.outstanding.remove(&worker);
         self.unprepared.retain(|&other| other != worker);
         self.handle(Event::Exited { worker, unread });
@@ -186,6 +255,21 @@ impl Rig {
         self.submit(F, 1, 1);
         self.answer(worker);
         self.exit(worker, Unread::Nothing);
+    }
+
+    /// A worker tells that the item in its hands is alive.
+    pub(super) fn progress(&mut self, worker: u64) {
+        let worker = WorkerId(worker);
+        let (call, index, _) = self.outstanding[&worker][0];
+        assert!(self.machine.progress(self.now, worker, call, index));
+        self.settle();
+    }
+
+    /// Time passes until the machine has to look again. Returns how much.
+    pub(super) fn pass_to_deadline(&mut self) -> Duration {
+        let time = self.machine.deadline().unwrap() - self.now;
+        self.pass(time);
+        time
     }
 
     /// Time passes, with nothing else happening.
@@ -219,8 +303,11 @@ impl Rig {
 
     fn note(&mut self, action: Action<Load>) {
         match action {
-            Action::Start { worker, .. } => {
+            Action::Start { worker, slot, generation, .. } => {
                 self.started.push((worker, self.now));
+                self.generations.push((generation, slot));
+                self.live += 1;
+                self.most_live = self.most_live.max(self.live);
                 self.unprepared.push(worker);
             }
             Action::Welcome { .. } => {}
@@ -229,12 +316,18 @@ impl Rig {
                 self.outstanding.entry(worker).or_default().extend(items);
                 self.sent.push((worker, chunk.items));
             }
-            Action::Drain { worker } => self.drained.push(worker),
+            Action::Drain { worker } => {
+                self.ending.push(worker);
+                self.drained.push(worker);
+            }
             Action::Terminate { worker } => {
+                self.ending.push(worker);
                 self.unprepared.retain(|&other| other != worker);
                 self.terminated.push(worker);
             }
             Action::Kill { worker } => {
+                self.ending.retain(|&other| other != worker);
+                self.ending.push(worker);
                 self.unprepared.retain(|&other| other != worker);
                 self.killed.push(worker);
             }
