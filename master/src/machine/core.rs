@@ -296,12 +296,16 @@ impl<B: Batch> Machine<B> {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let State::Greeting { ready_by, .. } = worker.state else { return };
         let (group, generation) = (worker.group, worker.generation);
-        if self.is_of_new_command(group, generation) {
-            if let Some(missing) = self.missing_function(id, &repertoire) {
-                self.stop(now, id);
-                return self.roll_back(now, Some(id), Flaw::Lacks(missing));
-            }
-        } else if let Some(group) = self.groups.get_mut(group.0) {
+        if self.is_of_new_command(group, generation)
+            && let Some(missing) = self.missing_function(id, &repertoire)
+        {
+            self.stop(now, id);
+            return self.roll_back(now, Some(id), Flaw::Lacks(missing));
+        }
+        // One that is on trial, or on its way out, speaks for itself alone.
+        if let Some(group) = self.groups.get_mut(group.0)
+            && group.generation == generation
+        {
             group.functions = Some(repertoire.functions.clone());
         }
         let Some(worker) = self.workers.get_mut(&id) else { return };

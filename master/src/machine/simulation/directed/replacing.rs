@@ -361,6 +361,31 @@ fn a_command_must_not_lack_what_is_waited_for() {
     assert_eq!((rig.completed.len(), rig.ended.len(), rig.failed), (2, 0, None));
 }
 
+/// What waits for a function of the old command is not touched by one that lacks it.
+#[test]
+fn an_old_worker_that_comes_late_does_not_speak_for_the_new_command() {
+    let mut rig = Rig::new(strict(2));
+    rig.greet(0, &[F]);
+    rig.ready(0);
+    rig.replace(1);
+    rig.greet(2, &[F]);
+    rig.ready(2);
+    rig.pass(PROOF_PATIENCE);
+    assert_eq!(rig.drained, [WorkerId(0)]);
+    rig.greet(1, &[F, G]);
+    rig.ready(1);
+    rig.exit(0, Unread::Nothing);
+    rig.greet(3, &[F]);
+    rig.ready(3);
+    assert_eq!(
+        (&rig.rolled_out[..], &rig.drained[..]),
+        (&[1][..], &[WorkerId(0), WorkerId(1)][..])
+    );
+    rig.exit(1, Unread::Nothing);
+    rig.submit(G, 1, 1);
+    assert_eq!(rig.ended, [(0, Ending::Cancelled(Cancellation::UnknownFunction))]);
+}
+
 #[test]
 fn a_second_replacement_gives_up_the_first() {
     for ready in [false, true] {
