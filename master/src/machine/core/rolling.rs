@@ -181,7 +181,11 @@ impl<B: Batch> Machine<B> {
 
     fn abandon_rollout(&mut self, now: Time) {
         self.roll_back(now, None, Flaw::GivenUp);
-        if let Some(Rollout { group, target: generation, .. }) = self.rollout.take() {
+        if let Some(Rollout { group, target: generation, candidate, .. }) = self.rollout.take() {
+            // One that was to bring the old command back, and would be left without a seat.
+            if let Some(candidate) = candidate {
+                self.dismiss(now, candidate);
+            }
             self.actions.push(Action::RolledOut { group, generation });
         }
     }

@@ -404,6 +404,21 @@ fn a_second_replacement_gives_up_the_first() {
     }
 }
 
+/// Whoever was to bring the old command back would be left without a seat.
+#[test]
+fn a_replacement_on_the_way_back_leaves_nobody_without_a_seat() {
+    let mut rig = trying(2);
+    rig.pass(PROOF_PATIENCE);
+    rig.exit(0, Unread::Nothing);
+    rig.exit(3, Unread::Nothing);
+    assert_eq!((&rig.flaws[..], rig.generation(4)), (&[Flaw::Died][..], 0));
+    rig.greet(4, &[F]);
+    rig.replace(2);
+    assert_eq!((&rig.terminated[..], &rig.rolled_out[..]), (&[WorkerId(4)][..], &[0][..]));
+    finish(&mut rig);
+    assert_eq!((generations(&rig), &rig.rolled_out[..]), (vec![2; 2], &[0, 2][..]));
+}
+
 #[test]
 fn a_pool_that_ends_gives_its_replacement_up() {
     let cases: [MakeEvent; 4] =
