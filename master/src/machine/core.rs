@@ -86,6 +86,8 @@ enum Phase {
 struct Group {
     /// What the most recent worker of this command announced.
     functions: Option<HashSet<FunctionId>>,
+    /// What those of the command before announced, to which a replacement may go back.
+    functions_before: Option<HashSet<FunctionId>>,
     ever_ready: bool,
     /// What its workers are started by.
     generation: Generation,

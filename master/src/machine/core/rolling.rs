@@ -163,6 +163,9 @@ impl<B: Batch> Machine<B> {
         self.actions.push(Action::RollBack { group, worker, flaw });
         if let Some(group) = self.groups.get_mut(group.0) {
             group.generation = from;
+            if !rollout.proving {
+                group.functions = group.functions_before.take();
+            }
         }
         if let Some(candidate) = candidate {
             self.dismiss(now, candidate);
@@ -211,7 +214,9 @@ impl<B: Batch> Machine<B> {
         self.rollout = Some(Rollout { proving: false, candidate: None, ..rollout });
         if let Some(group) = self.groups.get_mut(rollout.group.0) {
             group.generation = rollout.target;
-            group.functions = Some(functions);
+            if rollout.proving {
+                group.functions_before = group.functions.replace(functions);
+            }
         }
         let Some(seat) = self.seats.get_mut(slot) else { return };
         seat.resting = false;

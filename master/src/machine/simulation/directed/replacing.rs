@@ -386,6 +386,30 @@ fn an_old_worker_that_comes_late_does_not_speak_for_the_new_command() {
     assert_eq!(rig.ended, [(0, Ending::Cancelled(Cancellation::UnknownFunction))]);
 }
 
+/// All of the old ones are gone by then, and what they announced is what counts again.
+#[test]
+fn a_command_that_is_taken_back_knows_what_it_knew() {
+    let mut rig = Rig::new(settings(2));
+    for worker in [0, 1] {
+        rig.greet(worker, &[F, G]);
+        rig.ready(worker);
+    }
+    rig.replace(1);
+    rig.greet(2, &[F]);
+    rig.ready(2);
+    rig.pass(PROOF_PATIENCE);
+    rig.exit(0, Unread::Nothing);
+    assert_eq!((rig.started.len(), rig.generation(3)), (4, 1));
+    rig.exit(1, Unread::Nothing);
+    rig.exit(3, Unread::Nothing);
+    assert_eq!(rig.flaws, [Flaw::Died]);
+    rig.submit(G, 2, 1);
+    assert_eq!(rig.ended, []);
+    rig.repertoires.insert(0, with(&[F, G]));
+    rig.run_on(|_| Fate::Answer);
+    assert_eq!((rig.completed.len(), rig.ended.len(), generations(&rig)), (2, 0, vec![0, 0]));
+}
+
 #[test]
 fn a_second_replacement_gives_up_the_first() {
     for ready in [false, true] {
