@@ -210,12 +210,18 @@ impl<B: Batch> Machine<B> {
             return self.roll_back(now, Some(id), Flaw::Fails);
         }
         let slot = worker.slot.0 as usize;
-        let functions = serving.repertoire.functions.clone();
+        let repertoire = serving.repertoire.clone();
+        // What was not in use when it introduced itself may be now.
+        if rollout.proving
+            && let Some(missing) = self.missing_function(id, &repertoire)
+        {
+            return self.roll_back(now, Some(id), Flaw::Lacks(missing));
+        }
         self.rollout = Some(Rollout { proving: false, candidate: None, ..rollout });
         if let Some(group) = self.groups.get_mut(rollout.group.0) {
             group.generation = rollout.target;
             if rollout.proving {
-                group.functions_before = group.functions.replace(functions);
+                group.functions_before = group.functions.replace(repertoire.functions);
             }
         }
         let Some(seat) = self.seats.get_mut(slot) else { return };

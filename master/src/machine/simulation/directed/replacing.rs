@@ -361,6 +361,22 @@ fn a_command_must_not_lack_what_is_waited_for() {
     assert_eq!((rig.completed.len(), rig.ended.len(), rig.failed), (2, 0, None));
 }
 
+/// It was not in use when the new one introduced itself.
+#[test]
+fn a_command_must_not_lack_what_has_come_into_use_during_its_trial() {
+    let mut rig = Rig::new(strict(1));
+    rig.greet(0, &[F, G]);
+    rig.ready(0);
+    rig.replace(1);
+    rig.greet(1, &[F]);
+    rig.ready(1);
+    rig.submit(G, 3, 1);
+    rig.pass(PROOF_PATIENCE);
+    assert_eq!((&rig.flaws[..], &rig.drained[..]), (&[Flaw::Lacks(G)][..], &[WorkerId(1)][..]));
+    finish(&mut rig);
+    assert_eq!((rig.completed.len(), rig.ended.len()), (3, 0));
+}
+
 /// What waits for a function of the old command is not touched by one that lacks it.
 #[test]
 fn an_old_worker_that_comes_late_does_not_speak_for_the_new_command() {
