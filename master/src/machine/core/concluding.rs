@@ -8,7 +8,7 @@ use super::{
         queue::Taken,
         worker::{InFlight, State, Worker},
     },
-    Batch, Machine, Phase,
+    Batch, Machine, Phase, Seat,
 };
 
 impl<B: Batch> Machine<B> {
@@ -46,18 +46,24 @@ impl<B: Batch> Machine<B> {
         }
     }
 
-    /// Once every group has announced its functions, cancels what none of them can run, nor any
-    /// worker that is left of an earlier announcement.
+    /// Once every group has announced its functions, cancels what nobody can run: no worker has it,
+    /// and none is to come of a group that announced it.
     pub(super) fn cancel_unknown(&mut self) {
         if self.groups.iter().any(|group| group.functions.is_none()) {
             return;
         }
-        let (groups, workers) = (&self.groups, &self.workers);
+        let (groups, workers, seats) = (&self.groups, &self.workers, &self.seats);
+        let is_to_come = |seat: &Seat| {
+            let worker = seat.taken.and_then(|id| workers.get(&id));
+            worker.is_none_or(|worker| matches!(worker.state, State::Greeting { .. }))
+        };
+        let coming: Vec<_> = seats.iter().filter(|seat| is_to_come(seat)).collect();
         let unknown = |function: FunctionId| {
-            let groups = groups.iter().filter_map(|group| group.functions.as_ref());
+            let coming = coming.iter().filter_map(|seat| groups.get(seat.group.0));
+            let coming = coming.filter_map(|group| group.functions.as_ref());
             let workers = workers.values().filter_map(Worker::repertoire);
             let workers = workers.map(|repertoire| &repertoire.functions);
-            !groups.chain(workers).any(|known| known.contains(&function))
+            !coming.chain(workers).any(|known| known.contains(&function))
         };
         let removed: Vec<_> = self.queue.remove_functions(unknown).collect();
         self.conclude_all(removed, Ending::Cancelled(Cancellation::UnknownFunction));

@@ -97,3 +97,18 @@ fn a_pool_that_ends_does_not_grow() {
         assert!(rig.has_ended);
     }
 }
+
+/// What is known of a function came from whoever has left since, and nobody else has it or is
+/// to come.
+#[test]
+fn a_function_that_has_left_with_its_seat_is_unknown() {
+    let mut rig = Rig::new(settings(2));
+    rig.greet(0, &[F]);
+    rig.ready(0);
+    rig.greet(1, &[F, G]);
+    rig.ready(1);
+    rig.resize(1);
+    rig.exit(1, Unread::Nothing);
+    rig.submit(G, 1, 1);
+    assert_eq!(rig.ended, [(0, Ending::Cancelled(Cancellation::UnknownFunction))]);
+}
