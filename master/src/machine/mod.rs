@@ -119,7 +119,7 @@ pub(crate) struct Settings {
     pub(crate) poison_limit: NonZeroU32,
     /// Each worker may be given up to so many items more than `max_tasks_per_child`.
     pub(crate) max_tasks_jitter: u64,
-    /// How long a worker may live before it is replaced.
+    /// How long a worker may serve before it is replaced.
     pub(crate) max_age: Option<Duration>,
     /// How long a worker may be idle before it leaves, and its seat stays empty until it is needed.
     pub(crate) idle_timeout: Option<Duration>,

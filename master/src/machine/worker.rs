@@ -60,6 +60,8 @@ pub(super) enum State<B> {
 pub(super) struct Serving<B> {
     pub(super) repertoire: Repertoire,
     pub(super) in_flight: InFlight<B>,
+    /// Since when it has been ready.
+    pub(super) since: Time,
     /// Since when it has been idle, if it is.
     pub(super) idle_since: Time,
     /// What an item takes by recent measure; none yet before the first answer.
@@ -256,6 +258,7 @@ impl<B: Batch> Serving<B> {
         Self {
             repertoire,
             in_flight: InFlight::new(now),
+            since: now,
             idle_since: now,
             item_time: None,
             measured_at: now,
@@ -363,11 +366,6 @@ impl<B: Batch> Worker<B> {
             }
             State::Greeting { .. } | State::Leaving { .. } | State::Stopping { .. } => None,
         }
-    }
-
-    /// Whether it is ready, and not on its way out.
-    pub(super) const fn is_serving(&self) -> bool {
-        matches!(self.state, State::Serving(_))
     }
 
     /// Whether it is on its way to be ready.

@@ -56,8 +56,13 @@ impl<B: Batch> Machine<B> {
         if !running || self.rollout.is_some() || self.workers.values().any(leaves) {
             return None;
         }
-        let serving = self.workers.iter().filter(|(_, worker)| worker.is_serving());
-        serving.map(|(&id, worker)| (worker.started.saturating_add(age), id)).min()
+        // From when it is ready, as one that takes longer to be would never serve.
+        let since = |worker: &Worker<B>| match &worker.state {
+            State::Serving(serving) => Some(serving.since),
+            _ => None,
+        };
+        let serving = self.workers.iter().filter_map(|(&id, worker)| Some((since(worker)?, id)));
+        serving.map(|(since, id)| (since.saturating_add(age), id)).min()
     }
 
     /// The worker that is next to leave for being idle, and when.

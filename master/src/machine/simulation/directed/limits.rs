@@ -81,6 +81,19 @@ fn whoever_is_too_old_finishes_its_item_and_gets_no_other() {
     assert_eq!((rig.outstanding(1), rig.ended.len()), (1, 0));
 }
 
+/// Else it would never serve at all.
+#[test]
+fn the_age_of_a_worker_counts_from_when_it_is_ready() {
+    let mut rig = Rig::new(Settings { max_age: Some(SECOND), ..settings(1) });
+    rig.submit(F, 1, 1);
+    rig.pass(SECOND * 9);
+    rig.prepare();
+    assert_eq!((rig.outstanding(0), rig.drained.len()), (1, 0));
+    rig.pass(SECOND);
+    rig.answer(0);
+    assert_eq!((rig.completed.len(), rig.drained.len()), (1, 1));
+}
+
 fn resting(slots: usize, minimum: usize) -> Rig {
     let mut rig = Rig::serving(Settings { idle_timeout: Some(SECOND), minimum, ..settings(slots) });
     rig.pass(SECOND - MILLISECOND);
