@@ -267,6 +267,12 @@ impl<B: Batch> Machine<B> {
         self.workers.values().map(Worker::items_in_flight).sum()
     }
 
+    /// Of how many items it is known how they have fared.
+    #[cfg(test)]
+    pub(super) fn items_tried(&self) -> usize {
+        self.tries.len()
+    }
+
     fn submit(&mut self, batch: B, function: FunctionId, items: u64, chunk_size: u64) {
         let refusal = match self.phase {
             Phase::Running => None,

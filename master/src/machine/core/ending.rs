@@ -53,6 +53,9 @@ impl<B: Batch> Machine<B> {
             }
         };
         let served = worker.given > never_read;
+        if served {
+            self.budget.succeed();
+        }
         let was_candidate = self.candidate_gone(id);
         if !served && !accounted {
             self.start_gone(now, id, &worker, StartFault::Passing);
@@ -60,8 +63,6 @@ impl<B: Batch> Machine<B> {
             self.roll_back(now, Some(id), Flaw::Died);
         } else if self.settings.one_call && !self.queue.is_empty() {
             self.fail(now, id);
-        } else if served {
-            self.budget.succeed();
         }
     }
 

@@ -48,8 +48,8 @@ pub(super) struct Ledger {
     size: usize,
     /// How many there have been, whose workers may not be gone.
     largest_size: usize,
-    /// The fewest that there have been.
-    smallest_size: usize,
+    /// The seats that whoever was idle for too long has left, and that nobody has needed since.
+    resting: BTreeSet<SlotId>,
     rollouts: Rollouts,
 }
 
@@ -91,6 +91,10 @@ impl ItemState {
     const fn is_decided(self) -> bool {
         matches!(self, Self::Unwanted | Self::Concluded)
     }
+
+    const fn waits(self) -> bool {
+        matches!(self, Self::Waiting | Self::Apart)
+    }
 }
 
 struct Worker {
@@ -99,6 +103,8 @@ struct Worker {
     generation: Generation,
     repertoire: Repertoire,
     started: Time,
+    /// When it was ready.
+    ready_at: Time,
     greeted: bool,
     ready: bool,
     /// It is on its way out: it is to be sent nothing, and its seat is free.
@@ -106,9 +112,14 @@ struct Worker {
     /// Its end is the machine's own choice, or was counted as a failed start.
     accounted: bool,
     killed: bool,
+    /// The seat it was started for is gone.
+    seatless: bool,
+    /// When it was asked to leave, and whether for nothing but its age.
+    drained: Option<(Time, bool)>,
     /// What it begins and answers follows no rule.
     broke_protocol: bool,
     given: u64,
+    answered: u64,
     outstanding: VecDeque<Outstanding>,
     /// Since when the first of `outstanding` is the first.
     since: Time,
@@ -149,6 +160,11 @@ impl Worker {
         self.ready && !self.dismissed
     }
 
+    /// What it says of itself still counts: it is not about to be killed for its memory either.
+    const fn is_heard(&self) -> bool {
+        !self.dismissed && !self.over_hard
+    }
+
     fn is_idle(&self) -> bool {
         self.is_serving() && self.outstanding.is_empty()
     }
@@ -165,7 +181,6 @@ impl Ledger {
         Self {
             starts: Starts::new(settings.clone()),
             size: settings.slots.len(),
-            smallest_size: settings.slots.len(),
             largest_size: settings.slots.len(),
             settings,
             batches: HashMap::new(),
@@ -184,6 +199,7 @@ impl Ledger {
             to_be_lost: Vec::new(),
             to_be_retried: Vec::new(),
             apart: BTreeMap::new(),
+            resting: BTreeSet::new(),
             rollouts: Rollouts::default(),
         }
     }
@@ -202,10 +218,17 @@ impl Ledger {
                 self.batches.insert(load.id, batch);
             }
             Request::Cancel { batch } => self.cancelled(*batch),
+            Request::Withdraw { batch } => self.withdrawn(*batch),
             Request::Resize { slots } => {
                 self.size = *slots;
                 self.largest_size = self.largest_size.max(*slots);
-                self.smallest_size = self.smallest_size.min(*slots);
+                self.resting.retain(|slot| (slot.0 as usize) < *slots);
+                for (&id, worker) in &mut self.workers {
+                    if worker.slot.0 as usize >= *slots {
+                        worker.seatless = true;
+                        self.rollouts.forsake(id);
+                    }
+                }
             }
             Request::Replace { generation, .. } => self.rollouts.begin(*generation),
             Request::Close => self.closed = true,
@@ -239,6 +262,19 @@ impl Ledger {
         }
     }
 
+    /// What waits has to be concluded, and what was sent goes on.
+    fn withdrawn(&mut self, load: usize) {
+        let Some(batch) = self.batches.get_mut(&load) else { return };
+        let waits = |state: &&mut ItemState| state.waits();
+        for state in batch.items.iter_mut().filter(waits) {
+            *state = ItemState::Unwanted;
+            self.unwanted += 1;
+        }
+        let order = batch.order;
+        self.waiting.entry(batch.function).or_default().retain(|place| place.0 != order);
+        self.apart.retain(|place, _| place.0 != order);
+    }
+
     fn note_futility(&mut self, id: WorkerId) {
         let worker = self.workers.get_mut(&id).unwrap();
         let futile = worker.outstanding.front().is_some_and(|first| {
@@ -252,11 +288,13 @@ impl Ledger {
 
     pub(super) fn greeted(&mut self, id: WorkerId, repertoire: Repertoire) {
         let worker = self.workers.get_mut(&id).unwrap();
-        if !worker.dismissed {
+        if worker.is_heard() {
             worker.greeted = true;
             worker.repertoire = repertoire.clone();
-            // One that is on trial speaks for itself alone.
-            if !self.rollouts.greeted(worker, &repertoire.functions) {
+            let worker = &self.workers[&id];
+            if self.rollouts.tries(worker) {
+                self.rollout_greeted(id);
+            } else if self.rollouts.is_current(worker) {
                 self.announced[worker.group.0] = Some(repertoire.functions);
             }
         }
@@ -266,7 +304,7 @@ impl Ledger {
         let over = |limit: Option<u64>| limit.is_some_and(|limit| memory > limit);
         let worker = self.workers.get_mut(&id).unwrap();
         if worker.greeted && !worker.dismissed {
-            worker.over_soft |= over(self.settings.soft_memory);
+            worker.over_soft |= over(self.settings.soft_memory) && worker.given > 0;
             worker.over_hard |= over(self.settings.hard_memory);
         }
     }
@@ -292,9 +330,11 @@ impl Ledger {
 
     pub(super) fn ready(&mut self, now: Time, id: WorkerId) {
         let worker = self.workers.get_mut(&id).unwrap();
-        if !worker.dismissed {
+        if worker.is_heard() {
             worker.ready = true;
+            worker.ready_at = now;
             worker.idle_since = now;
+            self.rollouts.arrived(worker);
             self.ever_ready.insert(worker.group);
         }
     }
@@ -350,6 +390,7 @@ impl Ledger {
             return;
         }
         let item = worker.outstanding.pop_front().unwrap();
+        worker.answered += u64::from(worker.is_serving());
         worker.since = now;
         worker.heard = now;
         worker.idle_since = now;
@@ -357,7 +398,7 @@ impl Ledger {
         if worker.told_at.take().is_some() {
             worker.futile_since = None;
         }
-        let broke_protocol = worker.broke_protocol;
+        let (group, broke_protocol) = (worker.group, worker.broke_protocol);
         let may_retry = self.may_retry(&item, false);
         let batch = self.batches.get_mut(&item.load).unwrap();
         let place = (batch.order, item.item);
@@ -371,6 +412,7 @@ impl Ledger {
                 let again = verdict == Verdict::Failed && self.settings.retry_failed && may_retry;
                 assert!(!again, "a failure is not tried again");
                 *state = ItemState::Concluded;
+                self.rollouts.answered(id, group, batch.function, verdict);
             }
             Answer::Retried { batch: load, item: number } => {
                 assert_eq!((load.id, *number), (item.load, item.item), "taken for another item");
@@ -378,6 +420,7 @@ impl Ledger {
                 assert_eq!(verdict, Verdict::Failed, "a result is tried again");
                 assert!(self.settings.retry_failed && may_retry, "a failure is tried again");
                 *state = ItemState::Apart;
+                self.rollouts.answered(id, group, batch.function, verdict);
                 self.put_apart(now, &item, false);
             }
             Answer::Late => {
@@ -423,7 +466,7 @@ impl Ledger {
         }
         let served = worker.given > never_read;
         if served {
-            self.rollouts.died(&worker);
+            self.rollouts.died(id, &worker);
         }
         if served && !self.settings.one_call {
             self.starts.served();
@@ -490,10 +533,12 @@ impl Ledger {
             }
             Action::Cancel { worker, call, item } => self.tell(now, *worker, *call, *item),
             Action::Retry { batch, item, ending } => self.retried(now, batch, *item, *ending),
-            Action::RollBack { group, flaw, .. } => self.rolled_back(*group, *flaw),
-            Action::RolledOut { group, generation } => self.rolled_out(*group, *generation),
+            Action::RollBack { group, worker, flaw } => {
+                self.rolled_back(now, *group, *worker, *flaw)
+            }
+            Action::RolledOut { group, generation } => self.rolled_out(now, *group, *generation),
             Action::Drain { worker } => {
-                assert!(self.has_to_leave(now, *worker), "asked to leave without a cause");
+                self.check_leaving(now, *worker);
                 let worker = self.workers.get_mut(worker).unwrap();
                 assert!(worker.outstanding.is_empty(), "asked to leave with work in its hands");
                 worker.accounted = true;
@@ -503,6 +548,7 @@ impl Ledger {
                 self.check_stop(now, *worker);
                 let worker = self.workers.get_mut(worker).unwrap();
                 assert!(!worker.killed, "stopped politely after it was killed");
+                worker.drained = None;
                 worker.accounted = true;
                 worker.dismissed = true;
             }
@@ -542,20 +588,26 @@ impl Ledger {
         assert!((slot.0 as usize) < self.size, "there is no such seat");
         let group_of_seat = self.settings.slots.get(slot.0 as usize).copied();
         assert_eq!(group_of_seat.unwrap_or(GroupId(0)), group);
-        self.rollouts.check_start(group, generation);
+        self.check_waking(now, slot, group);
+        let trial = self.rollouts.check_start(group, generation);
+        assert!(trial.is_none_or(|id| !self.workers.contains_key(&id)), "two are on trial");
         let worker = Worker {
             slot,
             group,
             generation,
             repertoire: Repertoire::default(),
             started: now,
+            ready_at: now,
             greeted: false,
             ready: false,
             dismissed: false,
             accounted: false,
             killed: false,
+            seatless: false,
+            drained: None,
             broke_protocol: false,
             given: 0,
+            answered: 0,
             outstanding: VecDeque::new(),
             since: now,
             heard: now,
@@ -570,12 +622,14 @@ impl Ledger {
         let sits = |other: &Worker| other.slot == slot && !other.dismissed && other.is_idle();
         let taken = self.workers.values().any(sits);
         assert!(!taken || replaces, "the seat is taken");
+        self.rollouts.started(id, &worker);
         self.workers.insert(id, worker);
     }
 
     fn kill(&mut self, now: Time, id: WorkerId) {
         let worker = self.workers.get_mut(&id).unwrap();
         assert!(!std::mem::replace(&mut worker.killed, true), "killed twice");
+        worker.drained = None;
         if !std::mem::replace(&mut worker.dismissed, true) && !worker.over_hard {
             // Together with the pool, or as it was not ready in time.
             assert!(!worker.ready || self.terminated, "killed without a cause");
@@ -605,7 +659,8 @@ impl Ledger {
         let limit = self.settings.max_tasks_per_child.map_or(u64::MAX, NonZeroU64::get);
         let limit = limit.saturating_add(self.settings.max_tasks_jitter);
         assert!(worker.given <= limit, "more items than its limit");
-        self.rollouts.check_send(worker);
+        assert!(!worker.seatless && !worker.over_soft, "sent to a worker that is to leave");
+        self.rollouts.check_send(worker, chunk.function);
         assert!(!self.settings.one_call || worker.given == 1, "more than one call");
         if worker.outstanding.is_empty() {
             worker.since = now;
@@ -653,7 +708,6 @@ impl Ledger {
         }
         let apart = self.apart.remove(&place);
         assert_eq!(before == ItemState::Apart, apart.is_some());
-        let waits = |state| matches!(state, ItemState::Waiting | ItemState::Apart);
         match ending {
             Ending::Lost { .. } => {
                 let lost = self.to_be_lost.iter().position(|&lost| lost == (place, ending));
@@ -671,14 +725,17 @@ impl Ledger {
                 assert!(self.terminated || self.closed || self.ended);
             }
             Ending::Cancelled(Cancellation::Interrupted) => {
-                assert!(self.interrupted && waits(before));
+                assert!(self.interrupted && before.waits());
             }
             Ending::Cancelled(Cancellation::PoolFailed) => assert!(self.starts.must_fail),
             Ending::Cancelled(Cancellation::UnknownFunction) => {
-                assert!(waits(before));
+                assert!(before.waits());
                 // Who sits where in a replacement, and so counts, cannot be told from outside.
                 let changes = self.rollouts.is_under_way();
-                assert!(changes || self.is_unknown(function), "{function:?} is known");
+                assert!(
+                    changes || self.is_unknown(function, Self::is_full),
+                    "{function:?} is known"
+                );
             }
         }
     }

@@ -68,13 +68,16 @@ pub(super) enum Request {
     Cancel {
         batch: usize,
     },
+    /// So may this.
+    Withdraw {
+        batch: usize,
+    },
     Resize {
         slots: usize,
     },
     Replace {
         generation: Generation,
-        workers: Workers,
-        faults: Faults,
+        by: Box<(Workers, Faults)>,
     },
     Close,
     Interrupt,
@@ -147,7 +150,7 @@ fn changes(random: &mut Random, scenario: &Scenario) -> Vec<(Time, Request)> {
             changes.push((seconds_below(random, 5), Request::Resize { slots }));
         }
     }
-    if random.chance(300) {
+    if random.chance(400) {
         for number in 0..random.between(1, 3) {
             let generation = 1 + u32::try_from(number).unwrap();
             // Most can do what the others can.
@@ -155,11 +158,15 @@ fn changes(random: &mut Random, scenario: &Scenario) -> Vec<(Time, Request)> {
                 true => scenario.groups[0].clone(),
                 false => workers(random),
             };
-            let faults = match random.chance(500) {
+            let mut faults = match random.chance(500) {
                 true => scenario.faults.clone(),
                 false => faults(random, may_hang(&scenario.settings)),
             };
-            let replace = Request::Replace { generation, workers, faults };
+            if random.chance(200) {
+                faults.fail = 1000;
+            }
+            let by = Box::new((workers, faults));
+            let replace = Request::Replace { generation, by };
             changes.push((seconds_below(random, 5), replace));
         }
     }
@@ -173,7 +180,7 @@ fn workers(random: &mut Random) -> Workers {
     };
     let repertoire =
         Repertoire { functions: some(700), reporting: some(300), cancellable: some(300) };
-    Workers { repertoire, change: random.chance(150) }
+    Workers { repertoire, change: random.chance(200) }
 }
 
 fn settings(random: &mut Random, groups: usize) -> Settings {
@@ -203,7 +210,7 @@ fn settings(random: &mut Random, groups: usize) -> Settings {
         settings.max_age = Some(seconds(random, 3));
     }
     if random.chance(250) {
-        settings.idle_timeout = Some(seconds(random, 2));
+        settings.idle_timeout = Some(random.duration(Duration::from_secs(2)));
         settings.minimum = usize::try_from(random.below(3)).unwrap();
     }
     if random.chance(200) {
@@ -268,13 +275,17 @@ fn batches(random: &mut Random) -> Vec<(Time, Request)> {
     (0..count).map(batch).collect()
 }
 
-/// Cancels some of the batches, or all, or none.
+/// Cancels or withdraws some of the batches, or all, or none.
 fn cancels(random: &mut Random, requests: usize) -> Vec<(Time, Request)> {
     let per_mille = *random.pick(&[0, 100, 500, 2_000]);
     let count = requests as u64 * per_mille / 1000;
     let cancel = |_| {
         let batch = usize::try_from(random.below(requests as u64)).unwrap();
-        (seconds_below(random, 5), Request::Cancel { batch })
+        let request = match random.chance(800) {
+            true => Request::Cancel { batch },
+            false => Request::Withdraw { batch },
+        };
+        (seconds_below(random, 5), request)
     };
     (0..count).map(cancel).collect()
 }
@@ -296,6 +307,10 @@ fn endings(random: &mut Random, patient: bool) -> Vec<(Time, Request)> {
     endings
 }
 
+/// Most of the work is done in the beginning, and what comes later meets an idle pool.
 fn seconds_below(random: &mut Random, limit: u64) -> Duration {
-    random.duration(Duration::from_secs(limit))
+    match random.chance(500) {
+        true => random.duration(Duration::from_secs(limit)),
+        false => Duration::from_millis(random.below(limit * 1000)),
+    }
 }

@@ -15,6 +15,8 @@ pub(super) struct Starts {
     in_a_row: u32,
     /// Chance may add to it.
     not_before: Time,
+    /// So much at most.
+    at_the_latest: Time,
     /// The pool has to fail, and may.
     pub(super) must_fail: bool,
 }
@@ -27,6 +29,7 @@ impl Starts {
             last: None,
             in_a_row: 0,
             not_before: Duration::ZERO,
+            at_the_latest: Duration::ZERO,
             must_fail: false,
         }
     }
@@ -41,7 +44,9 @@ impl Starts {
         self.in_a_row = if follows { self.in_a_row + 1 } else { 1 };
         self.last = Some(now);
         let backoff = Duration::from_millis(100) * 2_u32.pow((self.in_a_row - 1).min(10));
-        self.not_before = now + backoff.min(Duration::from_secs(5));
+        let backoff = backoff.min(Duration::from_secs(5));
+        self.not_before = now + backoff;
+        self.at_the_latest = now + backoff * 5 / 4;
         self.must_fail |= self.failures.len() > failed_start_intensity
             || self.in_a_row as usize > failed_start_intensity
             || hopeless
@@ -53,6 +58,12 @@ impl Starts {
         self.last = None;
         self.in_a_row = 0;
         self.not_before = Duration::ZERO;
+        self.at_the_latest = Duration::ZERO;
+    }
+
+    /// Whether nothing keeps a start from being tried now.
+    pub(super) fn may_start(&self, now: Time) -> bool {
+        now >= self.at_the_latest
     }
 
     pub(super) fn check_start(&self, now: Time) {

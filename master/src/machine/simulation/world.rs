@@ -223,9 +223,10 @@ impl World {
                 Event::Submitted { items: load.items(), batch: load, function, chunk_size }
             }
             Request::Cancel { batch } => Event::Cancelled { batch: batch as u64 },
+            Request::Withdraw { batch } => Event::Withdrawn { batch: batch as u64 },
             Request::Resize { slots } => Event::Resized { slots },
-            Request::Replace { generation, workers, faults } => {
-                self.scenario.others.insert(generation, (workers, faults));
+            Request::Replace { generation, by } => {
+                self.scenario.others.insert(generation, *by);
                 Event::Replaced { group: GroupId(0), generation }
             }
             Request::Close => Event::Closed,
@@ -321,6 +322,7 @@ impl World {
 
     fn settle(&mut self) {
         for _ in 0..MAX_ROUNDS {
+            self.ledger.look_at_trial(self.now);
             self.machine.advance(self.now);
             if !self.carry_out_actions() {
                 return self.ledger.check(self.now, &self.machine);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     super::super::{core::MAX_RETRY_BACKOFF, worker::MAX_FUTILE, *},
-    Apart, ItemState, Ledger, Load, Outstanding,
+    Apart, Batch, ItemState, Ledger, Load, Outstanding,
 };
 
 /// How an item has fared so far.
@@ -34,6 +34,16 @@ impl Ledger {
         tries.ended += 1;
         tries.kills += u32::from(killed);
         tries.kills
+    }
+
+    /// How many items were tried and are not concluded.
+    pub(super) fn items_tried(&self) -> usize {
+        let open = |batch: &Batch, item: u64| batch.state_of(item) != ItemState::Concluded;
+        let tried = self
+            .batches
+            .values()
+            .map(|batch| batch.tries.keys().filter(|&&item| open(batch, item)).count());
+        tried.sum()
     }
 
     /// It is tried again after a while.

@@ -1,6 +1,9 @@
 //! The replacement of workers by those of another command.
 
-use super::{super::super::*, Ledger, Worker};
+use super::{
+    super::super::{core::*, *},
+    Ledger, Worker,
+};
 
 /// The simulation replaces the workers of the first group.
 const GROUP: GroupId = GroupId(0);
@@ -15,8 +18,13 @@ pub(super) struct Rollouts {
     next: Option<Generation>,
     /// What the new workers announced.
     announced: HashSet<FunctionId>,
+    /// The functions that the workers of the group were asked for, and those that gave results.
+    used: HashSet<FunctionId>,
+    results: HashSet<FunctionId>,
     /// Workers of no other generation are to be sent anything.
     only: Option<Generation>,
+    /// When the last one ended: whoever was started before may have been replaced.
+    ended_at: Option<Time>,
     /// There was one, so that there may be workers of any generation.
     pub(super) ever: bool,
 }
@@ -30,6 +38,17 @@ struct Rollout {
     may_fail: bool,
     failed: bool,
     given_up: bool,
+    /// Who has to prove itself.
+    trial: Option<WorkerId>,
+    /// One has proven itself.
+    proven: bool,
+    /// How many items those on trial completed, and how many they failed in of functions that
+    /// had given results before.
+    completed: u64,
+    failures: u64,
+    /// How many of the new workers have been ready, and how many have left for them.
+    arrived: u64,
+    replaced: u64,
 }
 
 impl Rollouts {
@@ -46,6 +65,12 @@ impl Rollouts {
             may_fail: false,
             failed: false,
             given_up: false,
+            trial: None,
+            proven: false,
+            completed: 0,
+            failures: 0,
+            arrived: 0,
+            replaced: 0,
         });
     }
 
@@ -63,13 +88,46 @@ impl Rollouts {
         self.under_way.is_some()
     }
 
-    /// Takes in what a worker of the new command announced; false if it is not one.
-    pub(super) fn greeted(&mut self, worker: &Worker, functions: &HashSet<FunctionId>) -> bool {
-        let tries = self.tries(worker);
-        if tries {
-            self.announced.clone_from(functions);
+    /// Whether this worker is of the command that counts so far.
+    pub(super) fn is_current(&self, worker: &Worker) -> bool {
+        worker.group != GROUP || worker.generation == self.current
+    }
+
+    /// One of the new command is ready.
+    pub(super) fn arrived(&mut self, worker: &Worker) {
+        if let Some(rollout) = self.trial(worker) {
+            rollout.arrived += 1;
         }
-        tries
+    }
+
+    /// Whoever is on trial has lost its seat before it had it.
+    pub(super) fn forsake(&mut self, id: WorkerId) {
+        if let Some(rollout) = &mut self.under_way {
+            rollout.trial = rollout.trial.filter(|&trial| trial != id);
+        }
+    }
+
+    /// Takes in how an item went.
+    pub(super) fn answered(
+        &mut self,
+        id: WorkerId,
+        group: GroupId,
+        function: FunctionId,
+        verdict: Verdict,
+    ) {
+        let on_trial = |rollout: &&mut Rollout| {
+            !rollout.proven && !rollout.failed && rollout.trial == Some(id)
+        };
+        match (self.under_way.as_mut().filter(on_trial), verdict) {
+            (Some(rollout), Verdict::Completed) => rollout.completed += 1,
+            (Some(rollout), Verdict::Failed) => {
+                rollout.failures += u64::from(self.results.contains(&function));
+            }
+            (None, Verdict::Completed) if group == GROUP => {
+                self.results.insert(function);
+            }
+            (None, _) => {}
+        }
     }
 
     /// Whether the failed start was one of a command that has to be given up for it.
@@ -78,28 +136,63 @@ impl Rollouts {
         trial.map(|rollout| rollout.must_fail = true).is_some()
     }
 
-    /// A worker has died in an item.
-    pub(super) fn died(&mut self, worker: &Worker) {
+    /// A worker has died that had been given something.
+    pub(super) fn died(&mut self, id: WorkerId, worker: &Worker) {
         if let Some(rollout) = self.trial(worker) {
+            let on_trial = !rollout.proven && rollout.trial == Some(id);
+            rollout.must_fail |= on_trial && !worker.accounted;
             rollout.may_fail = true;
         }
     }
 
-    pub(super) fn check_start(&self, group: GroupId, generation: Generation) {
-        let target = self.under_way.filter(|rollout| !rollout.failed).map(|it| it.target);
-        let known = generation == self.current || Some(generation) == target;
-        assert!(known || group != GROUP, "started by a command that is not used");
+    /// Gives who is on trial before this one.
+    pub(super) fn check_start(&self, group: GroupId, generation: Generation) -> Option<WorkerId> {
+        if group != GROUP {
+            return None;
+        }
+        let rollout = self.under_way.filter(|rollout| !rollout.failed);
+        let tries = rollout.filter(|rollout| rollout.target == generation);
+        assert!(generation == self.current || tries.is_some(), "a command that is not used");
+        tries.filter(|rollout| !rollout.proven)?.trial
     }
 
-    pub(super) fn check_send(&self, worker: &Worker) {
+    pub(super) fn started(&mut self, id: WorkerId, worker: &Worker) {
+        if let Some(rollout) = self.trial(worker).filter(|rollout| !rollout.proven) {
+            rollout.trial = Some(id);
+        }
+    }
+
+    pub(super) fn check_send(&mut self, worker: &Worker, function: FunctionId) {
         let allowed = self.only.is_none_or(|only| only == worker.generation);
         assert!(allowed || worker.group != GROUP, "sent to a worker that was replaced");
+        if worker.group == GROUP {
+            self.used.insert(function);
+        }
     }
 
-    pub(super) fn check_rest(&self, over: bool) {
-        if let Some(rollout) = self.under_way {
-            assert!(!rollout.must_fail, "a command that cannot be used is not given up");
-            assert!(!over, "a replacement goes on after the pool");
+    /// Whether a worker may be asked to leave as another has come, or is to come, in its stead.
+    pub(super) fn may_replace(&self, worker: &Worker) -> bool {
+        let is_replaced = match self.under_way {
+            Some(rollout) => rollout.failed || rollout.proven,
+            None => false,
+        };
+        worker.group == GROUP && (self.is_left_over(worker) || is_replaced)
+    }
+
+    /// It may have been replaced before, and be through only now.
+    fn is_left_over(&self, worker: &Worker) -> bool {
+        self.ended_at.is_some_and(|ended| worker.started <= ended)
+    }
+
+    /// A worker leaves for nothing but that.
+    pub(super) fn replaced(&mut self, worker: &Worker) {
+        let left_over = self.is_left_over(worker);
+        if let Some(rollout) = self.under_way.as_mut().filter(|rollout| !rollout.failed)
+            && worker.generation == self.current
+            && !left_over
+        {
+            rollout.replaced += 1;
+            assert!(rollout.replaced <= rollout.arrived, "more leave than have come");
         }
     }
 
@@ -110,7 +203,11 @@ impl Rollouts {
         let must_fail = std::mem::take(&mut rollout.must_fail);
         match flaw {
             Flaw::Died => assert!(must_fail || rollout.may_fail, "given up without a cause"),
-            Flaw::Lacks(_) | Flaw::Fails => {}
+            Flaw::Lacks(_) => {}
+            Flaw::Fails => {
+                let fails = rollout.completed == 0 && rollout.failures > 0;
+                assert!(fails && !rollout.proven, "given up for what did not fail");
+            }
             Flaw::GivenUp => {
                 assert!(over || next, "given up for nothing");
                 rollout.given_up = true;
@@ -119,12 +216,21 @@ impl Rollouts {
     }
 
     /// Gives what the workers of the group announce from now on, if that has changed.
-    fn rolled_out(&mut self, generation: Generation) -> Option<HashSet<FunctionId>> {
+    fn rolled_out(
+        &mut self,
+        now: Time,
+        generation: Generation,
+        over: bool,
+    ) -> Option<HashSet<FunctionId>> {
         let rollout = self.under_way.take().expect("nothing is under way");
+        assert!(rollout.failed || rollout.proven, "all are replaced by what is not proven");
+        self.ended_at = Some(now);
         let expected = if rollout.failed { self.current } else { rollout.target };
         assert_eq!(generation, expected, "the end of another replacement");
         self.current = generation;
-        self.only = Some(generation).filter(|_| !rollout.given_up);
+        // The way back may be given up too, and nothing is said of that.
+        let given_up = rollout.given_up || rollout.failed && (over || self.next.is_some());
+        self.only = Some(generation).filter(|_| !given_up);
         if let Some(next) = self.next.take() {
             self.begin(next);
         }
@@ -133,18 +239,109 @@ impl Rollouts {
 }
 
 impl Ledger {
-    pub(super) fn rolled_back(&mut self, group: GroupId, flaw: Flaw) {
+    pub(super) fn rollout_greeted(&mut self, id: WorkerId) {
+        let functions = &self.workers[&id].repertoire.functions;
+        self.rollouts.announced.clone_from(functions);
+        let lacks = self.lacks(id);
+        let over = self.is_shut_down() || self.starts.must_fail;
+        if let Some(rollout) = &mut self.rollouts.under_way {
+            rollout.must_fail |= lacks && !over;
+        }
+    }
+
+    /// Whether a worker of a new command does not have what is in use.
+    fn lacks(&self, id: WorkerId) -> bool {
+        let functions = &self.workers[&id].repertoire.functions;
+        let lacks = |function: &&FunctionId| !functions.contains(function);
+        let known = |function: &&FunctionId| {
+            self.announced[GROUP.0].as_ref().is_some_and(|known| known.contains(function))
+        };
+        let proven = self.rollouts.under_way.is_none_or(|rollout| rollout.proven);
+        let waited_for = self.waiting.iter().filter(|(_, places)| !places.is_empty());
+        let apart = |function: &FunctionId| {
+            self.apart.keys().any(|place| {
+                self.batches.values().any(|it| it.order == place.0 && it.function == *function)
+            })
+        };
+        let waited_for = waited_for.map(|(function, _)| function);
+        let waited_for = waited_for.chain(self.waiting.keys().filter(|&it| apart(it)));
+        let waited_for = waited_for.filter(known).any(|function| lacks(&function));
+        self.rollouts.used.iter().any(|function| lacks(&function)) || !proven && waited_for
+    }
+
+    /// Looks at who is on trial, as it is when the machine moves on.
+    pub(in super::super) fn look_at_trial(&mut self, now: Time) {
+        let over = self.closed || self.is_shut_down() || self.starts.must_fail;
+        if let Some(id) = self.on_trial(now)
+            && !over
+            && !self.fails_trial(id)
+            && let Some(rollout) = &mut self.rollouts.under_way
+        {
+            rollout.proven = true;
+        }
+    }
+
+    /// Who has been on trial for long enough.
+    fn on_trial(&self, now: Time) -> Option<WorkerId> {
+        let rollout = self.rollouts.under_way.filter(|rollout| !rollout.failed)?;
+        let id = rollout.trial.filter(|_| !rollout.proven)?;
+        let worker = self.workers.get(&id).filter(|worker| worker.is_serving())?;
+        let limit = self.settings.max_tasks_per_child;
+        // By jitter the limit may be higher.
+        let spent = worker.over_soft || limit.is_some_and(|limit| worker.given >= limit.get());
+        let idle = worker.outstanding.is_empty();
+        let tried = worker.answered >= PROOF_ITEMS
+            || idle && (spent || now - worker.idle_since >= PROOF_PATIENCE);
+        (tried && worker.is_heard()).then_some(id)
+    }
+
+    fn fails_trial(&self, id: WorkerId) -> bool {
+        let fails = |rollout: Rollout| rollout.completed == 0 && rollout.failures > 0;
+        self.rollouts.under_way.is_some_and(fails) || self.lacks(id)
+    }
+
+    /// What holds of a replacement whenever the machine rests.
+    pub(super) fn check_rollout(&self, now: Time) {
+        let Some(rollout) = self.rollouts.under_way else { return };
+        assert!(!rollout.must_fail, "a command that cannot be used is not given up");
+        let over = self.closed || self.is_shut_down();
+        assert!(!over, "a replacement goes on after the pool");
+        let jitter = self.settings.max_tasks_jitter > 0;
+        assert!(jitter || self.on_trial(now).is_none(), "who is on trial fails, and is kept");
+        let goal = if rollout.failed { self.rollouts.current } else { rollout.target };
+        let first = !rollout.failed && !rollout.proven;
+        let comes = |worker: &Worker| {
+            let arrived = worker.is_serving() && !first;
+            worker.group == GROUP && worker.generation == goal && !arrived
+        };
+        let has_room = self.workers.len() <= self.size && self.starts.may_start(now);
+        assert!(!has_room || self.workers.values().any(comes), "a replacement stands still");
+    }
+
+    pub(super) fn rolled_back(
+        &mut self,
+        now: Time,
+        group: GroupId,
+        worker: Option<WorkerId>,
+        flaw: Flaw,
+    ) {
         assert_eq!(group, GROUP);
-        if let Flaw::Lacks(function) = flaw {
-            assert!(!self.rollouts.announced.contains(&function), "it has {function:?}");
+        match flaw {
+            Flaw::Lacks(function) => {
+                let known = &self.workers[&worker.unwrap()].repertoire.functions;
+                assert!(!known.contains(&function), "it has {function:?}");
+            }
+            Flaw::Fails => assert!(self.on_trial(now).is_some(), "given up before its time"),
+            Flaw::Died | Flaw::GivenUp => {}
         }
         let over = self.closed || self.is_shut_down() || self.starts.must_fail;
         self.rollouts.roll_back(flaw, over);
     }
 
-    pub(super) fn rolled_out(&mut self, group: GroupId, generation: Generation) {
+    pub(super) fn rolled_out(&mut self, now: Time, group: GroupId, generation: Generation) {
         assert_eq!(group, GROUP);
-        if let Some(functions) = self.rollouts.rolled_out(generation) {
+        let over = self.closed || self.is_shut_down() || self.starts.must_fail;
+        if let Some(functions) = self.rollouts.rolled_out(now, generation, over) {
             self.announced[GROUP.0] = Some(functions);
         }
     }

@@ -7,14 +7,15 @@ use super::{
 
 impl Ledger {
     /// What holds whenever the machine rests.
-    pub(in super::super) fn check(&self, now: Time, machine: &Machine<Load>) {
+    pub(in super::super) fn check(&mut self, now: Time, machine: &Machine<Load>) {
         assert_eq!(self.starts.must_fail, self.failed, "too many starts have failed");
         let deadline = machine.deadline();
         assert!(deadline.is_none_or(|deadline| deadline > now), "its deadline is over");
         assert!(self.workers.len() <= self.largest_size + 1, "too many workers live");
         assert!(self.to_be_lost.is_empty(), "what was lost is not concluded");
         assert!(self.to_be_retried.is_empty(), "what came to an end is not tried again");
-        self.rollouts.check_rest(self.closed || self.is_shut_down());
+        self.check_rollout(now);
+        self.check_who_stays(now);
         assert_eq!(self.unwanted, 0, "what was cancelled is not concluded");
         if self.workers.is_empty() && (self.closed && !self.is_waiting() || self.is_shut_down()) {
             assert!(self.ended, "everything is finished, and the pool does not end");
@@ -117,26 +118,134 @@ impl Ledger {
             || silence.is_some_and(|limit| now - worker.heard >= limit)
     }
 
-    /// Whether there is a reason to ask a worker to leave.
-    pub(super) fn has_to_leave(&self, now: Time, id: WorkerId) -> bool {
+    /// A worker is asked to leave only if there is a reason to.
+    pub(super) fn check_leaving(&mut self, now: Time, id: WorkerId) {
         let worker = &self.workers[&id];
-        let settings = &self.settings;
-        self.interrupted
-            || self.closed && !self.is_waiting()
-            || settings.max_tasks_per_child.is_some_and(|limit| worker.given >= limit.get())
-            || settings.max_age.is_some_and(|limit| now - worker.started >= limit)
-            || settings.idle_timeout.is_some_and(|limit| now - worker.idle_since >= limit)
-            || worker.over_soft && worker.given > 0
-            || worker.slot.0 as usize >= self.smallest_size
-            || self.rollouts.ever
+        let limit = self.settings.max_tasks_per_child;
+        let spare = self.is_spare(now, worker);
+        let replaced = self.rollouts.may_replace(worker);
+        let aged = self.is_aged(now, worker);
+        let needless = self.interrupted || self.closed && !self.is_waiting();
+        let spent = limit.is_some_and(|limit| worker.given >= limit.get());
+        let other = needless || spent || spare || worker.over_soft || worker.seatless;
+        assert!(other || aged || replaced, "asked to leave without a cause");
+        let only_aged = aged && !other && !replaced;
+        // Else it may have been chosen while it was busy, and others since.
+        if only_aged && worker.idle_since < now {
+            let others = self.workers.values().filter(|other| other.slot != worker.slot);
+            let leaves = |other: &Worker| other.drained.is_some_and(|(at, aged)| at < now || aged);
+            let starts = |other: &Worker| !other.ready && !other.dismissed;
+            let change = others.into_iter().any(|other| leaves(other) || starts(other));
+            assert!(!change, "the aged do not leave one after another");
+        }
+        if !other && !aged {
+            self.rollouts.replaced(&self.workers[&id]);
+        }
+        if spare && !self.rollouts.ever {
+            self.resting.insert(self.workers[&id].slot);
+        }
+        self.workers.get_mut(&id).unwrap().drained = Some((now, only_aged));
     }
 
-    /// Every group has been heard of, and nobody has the function.
-    pub(super) fn is_unknown(&self, function: FunctionId) -> bool {
+    fn is_aged(&self, now: Time, worker: &Worker) -> bool {
+        self.settings.max_age.is_some_and(|limit| worker.ready && now - worker.ready_at >= limit)
+    }
+
+    /// It has been idle for too long, and there are more than enough.
+    fn is_spare(&self, now: Time, worker: &Worker) -> bool {
+        let patience = self.settings.idle_timeout;
+        let over = self.closed || self.is_shut_down() || self.starts.must_fail;
+        let sits = |worker: &&Worker| !worker.dismissed && !worker.seatless;
+        worker.is_idle()
+            && patience.is_some_and(|limit| now - worker.idle_since >= limit)
+            && !over
+            && !self.rollouts.is_under_way()
+            && self.workers.values().filter(sits).count() > self.settings.minimum
+    }
+
+    /// Nobody stays who has to go.
+    fn check_who_stays(&mut self, now: Time) {
+        if self.is_ready(now) {
+            self.resting.clear();
+        }
+        let live = || self.workers.iter().filter(|(_, worker)| !worker.dismissed);
+        let leaves = |worker: &Worker| {
+            let busy = worker.ready && !worker.is_idle();
+            let retires = worker.seatless || worker.over_soft || self.rollouts.ever;
+            !worker.is_serving() || busy && (retires || self.is_aged(now, worker))
+        };
+        for (id, worker) in live() {
+            assert!(!worker.over_hard, "{id:?} is far too large, and is not killed");
+            // A process for one call leaves by itself.
+            let idle = worker.is_idle() && !(self.settings.one_call && worker.given > 0);
+            assert!(!(idle && worker.over_soft), "{id:?} is too large, and stays");
+            let rests = idle || !worker.ready;
+            assert!(!(worker.seatless && rests), "the seat of {id:?} is gone, and it stays");
+            let spare = idle && self.is_spare(now, worker) && !self.rollouts.ever;
+            assert!(!spare, "{id:?} is spare, and stays");
+            if idle && self.is_aged(now, worker) && !self.rollouts.is_under_way() {
+                let mut others = self.workers.iter().filter(|&(other, _)| other != id);
+                assert!(others.any(|(_, other)| leaves(other)), "{id:?} is too old, and stays");
+            }
+        }
+    }
+
+    /// A seat that rests is taken only if something waits that nobody else is about to take.
+    pub(super) fn check_waking(&mut self, now: Time, slot: SlotId, group: GroupId) {
+        if !self.resting.remove(&slot) || self.rollouts.is_under_way() {
+            return;
+        }
+        let coming = |other: &&Worker| other.group == group && !other.ready && !other.dismissed;
+        let coming = self.workers.values().filter(coming).count();
+        let functions = self.announced[group.0].as_ref().unwrap();
+        let waiting = self.waiting.iter().filter(|(function, _)| functions.contains(function));
+        let waiting = waiting.map(|(_, places)| places.len()).sum::<usize>();
+        assert!(coming < waiting + self.due(now), "started for nothing");
+    }
+
+    /// Whether anything could be sent, if there were somebody to take it.
+    fn is_ready(&self, now: Time) -> bool {
+        self.due(now) > 0 || self.waiting.values().any(|places| !places.is_empty())
+    }
+
+    /// How many items that are to be tried again may be by now.
+    fn due(&self, now: Time) -> usize {
+        let due =
+            |apart: &&Apart| matches!(apart, Apart::Later { earliest, .. } if *earliest <= now);
+        self.apart.values().filter(due).count()
+    }
+
+    /// Every group has been heard of, nobody has the function, and nobody is to come who may, as
+    /// far as `is_full` can tell.
+    pub(super) fn is_unknown(
+        &self,
+        function: FunctionId,
+        is_full: impl Fn(&Self, GroupId) -> bool,
+    ) -> bool {
         let live = self.workers.values().filter(|worker| !worker.dismissed);
+        let knows = |known: &Option<HashSet<FunctionId>>| {
+            known.as_ref().is_some_and(|known| known.contains(&function))
+        };
+        let mut announced = (0..).map(GroupId).zip(&self.announced);
         self.announced.iter().all(Option::is_some)
-            && !self.announced.iter().flatten().any(|known| known.contains(&function))
+            && !announced.any(|(group, known)| knows(known) && !is_full(self, group))
             && !live.into_iter().any(|worker| worker.repertoire.functions.contains(&function))
+    }
+
+    /// Whoever is to have a seat of this group has announced what it can do.
+    pub(super) fn is_full(&self, group: GroupId) -> bool {
+        let here = |worker: &&Worker| {
+            worker.group == group && worker.greeted && !worker.dismissed && !worker.seatless
+        };
+        self.workers.values().filter(here).count() >= self.seats_of(group)
+    }
+
+    fn seats_of(&self, group: GroupId) -> usize {
+        match self.announced.len() {
+            // Only such pools are resized.
+            1 => self.size,
+            _ => self.settings.slots.iter().filter(|&&other| other == group).count(),
+        }
     }
 
     /// Something will move what waits.
@@ -146,7 +255,14 @@ impl Ledger {
         assert!(busy || deadline.is_some(), "items wait for nothing");
         let waiting = self.waiting.iter().filter(|(_, places)| !places.is_empty());
         for (&function, _) in waiting {
-            assert!(!self.is_unknown(function), "{function:?} is waited for, and unknown");
+            // Who sits where in a replacement, and so counts, cannot be told from outside.
+            let changes = self.rollouts.is_under_way();
+            // Nor after one, as those who were replaced may be there yet.
+            let is_full = |ledger: &Self, group| !ledger.rollouts.ever && ledger.is_full(group);
+            assert!(
+                changes || !self.is_unknown(function, is_full),
+                "{function:?} is waited for, and unknown"
+            );
         }
     }
 
@@ -183,5 +299,10 @@ impl Ledger {
             .iter()
             .flat_map(|(&id, worker)| worker.outstanding.iter().filter(move |item| sent(id, item)));
         assert_eq!(machine.items_in_flight(), in_flight.count() as u64, "items in flight");
+        assert_eq!(
+            machine.items_tried(),
+            self.items_tried(),
+            "what was tried is forgotten with it"
+        );
     }
 }
