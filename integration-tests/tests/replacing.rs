@@ -23,24 +23,7 @@ use integration_tests::{
     write_script,
 };
 use master::{Arguments, Encoded, Error, Pool, PoolBuilder};
-use serde::Deserialize;
-use support::{LOOK_AGAIN, Mark, counts, misbehaving, shell, wait_until};
-
-/// What `exec` gives.
-#[derive(Debug, Deserialize)]
-struct Executed {
-    status: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Executed {
-    #[track_caller]
-    fn printed(self) -> String {
-        assert!(self.status == Some(0) && self.stderr.is_empty(), "{self:?}");
-        self.stdout.trim_end().to_owned()
-    }
-}
+use support::{Executed, LOOK_AGAIN, Mark, counts, misbehaving, shell, wait_until};
 
 #[test]
 fn ten_calls_with_a_limit_of_three_come_from_four_workers() {

@@ -2,7 +2,10 @@
 
 use std::{
     error::Error,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,6 +25,9 @@ const LONG: Duration = Duration::from_secs(600);
 /// How many calls of `count` this process has served.
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
+/// What `grow` keeps.
+static KEPT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+
 /// Name, parameters, help.
 const FUNCTIONS: &[(&str, &str, &str)] = &[
     ("square", "(n, seconds?)", "the square of an integer, after a pause"),
@@ -30,6 +36,7 @@ const FUNCTIONS: &[(&str, &str, &str)] = &[
     ("pid", "(...)", "the pid of the worker"),
     ("count", "(...)", "how often this process was asked so far"),
     ("sleep", "(seconds, value?)", "the value or null, after a pause"),
+    ("grow", "(mebibytes, seconds?)", "how much it keeps for good, after so much more and a pause"),
     ("fail", "(message?)", "an error, always"),
     ("print", "(stream, text)", "prints a line on `stdout` or `stderr`"),
     ("raw", "(hexadecimal)", "these bytes as an encoded result"),
@@ -75,6 +82,10 @@ pub(super) fn call(
                 [Text(value)] => encode(value),
                 _ => encode(&()),
             })
+        }
+        ("grow", &[Integer(more), ref pause @ ..]) => {
+            let kept = grow(usize::try_from(more)?);
+            after(pause, || encode(&kept))
         }
         ("fail", arguments) => Err(Failure {
             kind: "Refused".into(),
@@ -126,6 +137,14 @@ pub(super) fn first_argument(item: Item<'_>) -> Result<Option<&[u8]>, Box<dyn Er
 pub(super) fn hang() -> ! {
     pause(LONG);
     std::process::exit(99);
+}
+
+/// Keeps so many mebibytes more, and tells how many there are in all. They are written to, so that
+/// they are resident.
+fn grow(mebibytes: usize) -> usize {
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.push(vec![1; mebibytes << 20]);
+    kept.iter().map(Vec::len).sum::<usize>() >> 20
 }
 
 /// Ends this process by a signal. It is sent twice because the first SIGSEGV only makes the

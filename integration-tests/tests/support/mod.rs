@@ -6,8 +6,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use integration_tests::{Deadline, executables, leftovers, library::command};
-use master::{Arguments, PoolBuilder, command::WorkerCommand};
+use master::{Arguments, Pool, PoolBuilder, PoolStatus, WorkerState, command::WorkerCommand};
 use rustix::process::Pid;
+use serde::Deserialize;
 use tempfile::TempDir;
 
 /// How long to wait before a look at something that announces nothing.
@@ -25,6 +26,46 @@ pub(crate) fn shell(script: &str, parameters: &[&str]) -> Arguments {
     let mut words = vec!["-c", script, "sh"];
     words.extend(parameters);
     Arguments::new(("sh", words)).unwrap()
+}
+
+/// What `exec` gives.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Executed {
+    status: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Executed {
+    /// What the command printed, without white space at its end; it has to have succeeded.
+    #[track_caller]
+    pub(crate) fn printed(self) -> String {
+        assert!(self.status == Some(0) && self.stderr.is_empty(), "{self:?}");
+        self.stdout.trim_end().to_owned()
+    }
+}
+
+/// The pids of the workers of a pool that are there just now, in whatever state.
+pub(crate) fn pids(pool: &Pool) -> Vec<u32> {
+    pool.status().unwrap().workers.iter().map(|worker| worker.pid).collect()
+}
+
+/// How many workers serve, or have still something to finish.
+pub(crate) fn serving(status: &PoolStatus) -> usize {
+    let serves =
+        |state| matches!(state, WorkerState::Idle | WorkerState::Busy | WorkerState::Retiring);
+    status.workers.iter().filter(|worker| serves(worker.state)).count()
+}
+
+/// Waits until so many workers are idle, and there are no others. Returns their pids.
+#[track_caller]
+pub(crate) fn wait_until_idle(pool: &Pool, workers: usize) -> Vec<u32> {
+    wait_until(&format!("{workers} workers are idle"), || {
+        let status = pool.status().unwrap();
+        let idle = |worker: &master::WorkerStatus| worker.state == WorkerState::Idle;
+        status.workers.len() == workers && status.workers.iter().all(idle)
+    });
+    pids(pool)
 }
 
 /// Waits until `reached` says so.
