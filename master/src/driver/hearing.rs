@@ -112,6 +112,11 @@ impl Supervisor {
                 }
             }
             Said::Ready => {
+                // One that is too large already would be killed in its first task, and so would
+                // the next one: task after task would be lost.
+                if self.measuring.has_hard_limit() && self.measure_worker(time, worker) {
+                    return Ok(());
+                }
                 let Some(process) = self.processes.get(&worker) else { return Ok(()) };
                 let slot = process.slot.0;
                 log::info!("worker {slot} is ready");

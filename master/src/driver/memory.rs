@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::supervisor::Supervisor;
-use crate::machine::{Event, Settings, Time, WorkerId};
+use crate::{
+    machine::{Event, Settings, Time, WorkerId},
+    report::Stage,
+};
 
 /// How often memory is looked at while something runs and there is a limit: 50 ms. What a worker
 /// can take in that time is what a limit may be exceeded by.
@@ -28,6 +31,10 @@ impl Measuring {
 
     const fn has_limit(&self) -> bool {
         self.soft.is_some() || self.hard.is_some()
+    }
+
+    pub(super) const fn has_hard_limit(&self) -> bool {
+        self.hard.is_some()
     }
 
     /// When to look at all workers, if some of them are busy.
@@ -59,20 +66,23 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn measure_worker(&mut self, time: Time, worker: WorkerId) {
-        let Some(process) = self.processes.get_mut(&worker) else { return };
-        let Some(memory) = resident(process.child.id()) else { return };
+    /// Looks at the memory of a worker; tells whether it is killed for it.
+    pub(super) fn measure_worker(&mut self, time: Time, worker: WorkerId) -> bool {
+        let Some(process) = self.processes.get_mut(&worker) else { return false };
+        let Some(memory) = resident(process.child.id()) else { return false };
         process.memory = Some(memory);
         // Before it is welcomed it is the program that is large, and not what it was asked for.
-        if process.connection.is_none() {
-            return;
+        if matches!(process.session.stage(), Stage::Start | Stage::Hello) {
+            return false;
         }
-        if let Some(limit) = self.measuring.hard.filter(|&limit| memory > limit) {
+        let beyond = self.measuring.hard.filter(|&limit| memory > limit);
+        if let Some(limit) = beyond {
             process.blame(|| {
                 format!("was over its memory limit of {} (it had {})", Size(limit), Size(memory))
             });
         }
         self.machine.handle(time, Event::Measured { worker, memory });
+        beyond.is_some()
     }
 }
 
