@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use integration_tests::{Deadline, executables, leftovers, library::command};
 use master::{Arguments, Pool, PoolBuilder, PoolStatus, WorkerState, command::WorkerCommand};
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -55,6 +55,18 @@ pub(crate) fn serving(status: &PoolStatus) -> usize {
     let serves =
         |state| matches!(state, WorkerState::Idle | WorkerState::Busy | WorkerState::Retiring);
     status.workers.iter().filter(|worker| serves(worker.state)).count()
+}
+
+/// Kills a worker.
+pub(crate) fn kill(pid: u32) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    // It may have ended by itself in the meantime.
+    let _ = kill_process(pid, Signal::KILL);
+}
+
+/// Waits before a look at something that announces nothing.
+pub(crate) fn pause() {
+    Deadline::after(LOOK_AGAIN).pause(LOOK_AGAIN);
 }
 
 /// Waits until so many workers are idle, and there are no others. Returns their pids.
