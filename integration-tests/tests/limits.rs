@@ -11,12 +11,7 @@
 
 mod support;
 
-use std::{
-    collections::BTreeSet,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeSet, thread, time::Duration};
 
 use integration_tests::{
     check_all,
@@ -24,7 +19,9 @@ use integration_tests::{
     master, master_with,
 };
 use master::{Arguments, Error, Pool, PoolBuilder, Resource};
-use support::{Executed, Mark, counts, misbehaving, pids, serving, wait_until, wait_until_idle};
+use support::{
+    Executed, Mark, counts, misbehaving, pids, serving, under_load, wait_until, wait_until_idle,
+};
 
 const MEBIBYTE: u64 = 1 << 20;
 
@@ -47,35 +44,6 @@ fn chance_spreads_the_ends_of_workers() {
     });
 }
 
-/// Has two threads make calls until it is enough, while another looks at the pool all the time.
-fn under_load(pool: &Pool, look: impl Fn(&master::PoolStatus) + Sync, enough: impl Fn() -> bool) {
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let submit = || {
-            let mut n = 0_u64;
-            while !done.load(Ordering::Relaxed) {
-                n += 1;
-                assert_eq!(pool.apply::<u64>("square", (n, 0.001)).unwrap(), n * n);
-            }
-            n
-        };
-        let threads = [scope.spawn(submit), scope.spawn(submit)];
-        let looker = scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                look(&pool.status().unwrap());
-            }
-        });
-        while !enough() && !looker.is_finished() {
-            support::pause();
-        }
-        done.store(true, Ordering::Relaxed);
-        let calls: u64 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
-        looker.join().unwrap();
-        let counters = pool.status().unwrap().counters;
-        assert_eq!((counters.submitted, counters.completed), (calls, calls), "{counters:?}");
-    });
-}
-
 #[test]
 fn workers_that_are_too_old_are_replaced_one_after_another() {
     watched(|| {
@@ -90,7 +58,7 @@ fn workers_that_are_too_old_are_replaced_one_after_another() {
             let renewed = pool.status().unwrap().counters.started >= 9;
             renewed && pids(&pool).iter().all(|pid| !first.contains(pid))
         };
-        under_load(&pool, look, enough);
+        under_load(&pool, look, || wait_until("all are others", enough));
         assert_eq!(pool.status().unwrap().counters.died, 0);
     });
 }

@@ -3,7 +3,12 @@
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 use integration_tests::{Deadline, executables, leftovers, library::command};
 use master::{Arguments, Pool, PoolBuilder, PoolStatus, WorkerState, command::WorkerCommand};
@@ -64,11 +69,6 @@ pub(crate) fn kill(pid: u32) {
     let _ = kill_process(pid, Signal::KILL);
 }
 
-/// Waits before a look at something that announces nothing.
-pub(crate) fn pause() {
-    Deadline::after(LOOK_AGAIN).pause(LOOK_AGAIN);
-}
-
 /// Waits until so many workers are idle, and there are no others. Returns their pids.
 #[track_caller]
 pub(crate) fn wait_until_idle(pool: &Pool, workers: usize) -> Vec<u32> {
@@ -78,6 +78,63 @@ pub(crate) fn wait_until_idle(pool: &Pool, workers: usize) -> Vec<u32> {
         status.workers.len() == workers && status.workers.iter().all(idle)
     });
     pids(pool)
+}
+
+/// Does something to a pool while two threads make calls and another looks at it all the time.
+/// Every call has to succeed, and to be counted once.
+pub(crate) fn under_load(pool: &Pool, look: impl Fn(&PoolStatus) + Sync, work: impl FnOnce()) {
+    let before = pool.status().unwrap().counters;
+    let done = Until::default();
+    let calls: u64 = thread::scope(|scope| {
+        let submit = |first: u64| {
+            let done = &done;
+            move || {
+                let mut calls = 0;
+                while !done.is_set() {
+                    let n = first + calls;
+                    assert_eq!(pool.apply::<u64>("square", (n, 0.001)).unwrap(), n * n);
+                    calls += 1;
+                }
+                calls
+            }
+        };
+        let threads = [scope.spawn(submit(0)), scope.spawn(submit(1_000_000))];
+        let looker = scope.spawn(|| {
+            while !done.is_set() {
+                look(&pool.status().unwrap());
+            }
+        });
+        // Also when the work panics.
+        let guard = done.set_at_end();
+        work();
+        drop(guard);
+        looker.join().unwrap();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    let after = pool.status().unwrap().counters;
+    assert_eq!(after.submitted - before.submitted, calls, "{before:?}, {after:?}");
+    assert_eq!(after.completed - before.completed, calls, "{before:?}, {after:?}");
+}
+
+/// Something that ends for several threads at a time.
+#[derive(Default)]
+pub(crate) struct Until(AtomicBool);
+
+impl Until {
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Sets it when the guard goes.
+    pub(crate) fn set_at_end(&self) -> impl Drop + '_ {
+        struct Guard<'a>(&'a Until);
+        impl Drop for Guard<'_> {
+            fn drop(&mut self) {
+                self.0.0.store(true, Ordering::Relaxed);
+            }
+        }
+        Guard(self)
+    }
 }
 
 /// Waits until `reached` says so.
