@@ -40,6 +40,10 @@ const NOT_RUN: &[(&str, &str)] = &[
         "it builds everything anew; CI runs it",
     ),
     ("cargo test --workspace", "it is what runs this; CI runs it"),
+    (
+        "CHAOS_SECONDS=60 cargo test --release -p integration-tests --test chaos -- --nocapture",
+        "it takes minutes; the tests run the same for seconds",
+    ),
     ("cargo build --release --examples", "the test builds them in its own way; CI runs it"),
     ("export PATH=\"$PWD/target/release:$PATH\"", "the test sets PATH like that for each command"),
 ];
@@ -102,6 +106,26 @@ fn every_link_leads_somewhere() {
             let found = link.contains("://") || workspace().join(link).exists();
             assert!(found, "{document} has a link to {link}, which is not there");
         }
+    }
+}
+
+/// The table of what can go wrong names a test for each row.
+#[test]
+fn every_fault_has_its_test() {
+    let readme = read("README.md");
+    let section = readme.split("## When something goes wrong").nth(1).unwrap();
+    let rows = section.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let rows: Vec<_> = rows.take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 20, "{} rows", rows.len());
+    for row in rows {
+        let named = row.trim_end_matches(" |").rsplit(" | ").next().unwrap().trim_matches('`');
+        let (file, test) = named.split_once("::").unwrap_or_else(|| panic!("no test in: {row}"));
+        let places = [format!("{file}.rs"), format!("{file}/main.rs")];
+        let source = places.iter().find_map(|place| {
+            fs::read_to_string(workspace().join("integration-tests/tests").join(place)).ok()
+        });
+        let test = format!("#[test]\nfn {test}() {{");
+        assert!(source.is_some_and(|text| text.contains(&test)), "there is no test {named}");
     }
 }
 
