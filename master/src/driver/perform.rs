@@ -1,6 +1,6 @@
 //! Doing what the machine decides.
 
-use std::{borrow::Cow, ops::Range, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, ops::Range, sync::Arc};
 
 use protocol::{
     limits::PROTOCOL_VERSION,
@@ -154,6 +154,7 @@ impl Supervisor {
             stderr,
             session: Session::new(),
             features: Vec::new(),
+            cancellable: HashSet::new(),
             note: None,
             memory: None,
             reason,
@@ -282,14 +283,19 @@ impl Supervisor {
             }
             Ending::TimedOut { worker, after, limit } => {
                 let mut report = process::running(&self.report(worker), &batch.function, after);
+                // One that heeds it lives on.
+                let function = self.functions.number(&batch.function);
+                let heeds = |process: &Process| process.cancellable.contains(&function);
+                let stopped = match self.processes.get(&worker).is_some_and(heeds) {
+                    true => "was told to end it",
+                    false => "was stopped",
+                };
                 report.reason = Some(match limit {
-                    TimeLimit::Task => "was stopped at its time limit".into(),
+                    TimeLimit::Task => format!("{stopped} at its time limit"),
                     TimeLimit::Silence => {
                         let limit = self.plan.settings.silence_timeout.unwrap_or_default();
-                        format!(
-                            "was stopped, as it told nothing of its progress for {}",
-                            Seconds(limit)
-                        )
+                        let limit = Seconds(limit);
+                        format!("{stopped}, as it told nothing of its progress for {limit}")
                     }
                 });
                 report.attempts = self.attempts.take_first(batch.id, items);

@@ -1,13 +1,14 @@
 //! One worker process, with everything that the driver holds for it.
 
 use std::{
+    collections::HashSet,
     process::{ChildStderr, ChildStdout},
     time::Duration,
 };
 
 use super::{child::Child, connection::Connection, output::Pipe, session::Session};
 use crate::{
-    machine::{Generation, GroupId, SlotId},
+    machine::{FunctionId, Generation, GroupId, SlotId},
     report::{Exit, Stage, WorkerReport},
 };
 
@@ -23,6 +24,8 @@ pub(super) struct Process {
     pub(super) session: Session,
     /// The features that it may be asked to use.
     pub(super) features: Vec<&'static str>,
+    /// The functions that it can be told to end.
+    pub(super) cancellable: HashSet<FunctionId>,
     /// What it last said of its progress with the item in hand.
     pub(super) note: Option<String>,
     /// Its memory when that was last looked at, in bytes.
