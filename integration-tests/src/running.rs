@@ -168,6 +168,14 @@ impl Running {
         }
     }
 
+    /// Whether standard error holds `text` by now.
+    pub fn has_said(&mut self, text: &str) -> bool {
+        while let Ok(event) = self.events.try_recv() {
+            self.take(event);
+        }
+        String::from_utf8_lossy(&self.seen.stderr).contains(text)
+    }
+
     /// Waits until there is a file of this name in the directory of the run.
     ///
     /// # Panics
@@ -238,15 +246,21 @@ impl Running {
         pids.lines().map(String::from).collect()
     }
 
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Stdout(bytes) => self.seen.stdout.extend(bytes),
+            Event::Stderr(bytes) => self.seen.stderr.extend(bytes),
+            Event::StdoutEnded => self.seen.stdout_ended = true,
+            Event::StderrEnded => self.seen.stderr_ended = true,
+            Event::Exited => self.seen.exited = true,
+        }
+    }
+
     /// Takes the next event, if one comes within the watchdog's time.
     #[track_caller]
     fn step(&mut self, awaited: &str) {
         match self.events.recv_timeout(self.deadline.left()) {
-            Ok(Event::Stdout(bytes)) => self.seen.stdout.extend(bytes),
-            Ok(Event::Stderr(bytes)) => self.seen.stderr.extend(bytes),
-            Ok(Event::StdoutEnded) => self.seen.stdout_ended = true,
-            Ok(Event::StderrEnded) => self.seen.stderr_ended = true,
-            Ok(Event::Exited) => self.seen.exited = true,
+            Ok(event) => self.take(event),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 panic!("the watchdog waited in vain for {awaited}{}", self.seen.describe())
             }
