@@ -295,7 +295,7 @@ fn a_quit_tells_how_things_stand_and_the_run_goes_on() {
     running.wait_for_file("started-1");
     running.wait_for_file("started-2");
     running.signal(Signal::QUIT);
-    running.wait_for_stderr("master: 2 tasks run, 1 wait; so far 0 completed");
+    running.wait_for_stderr("master: 2 tasks running, 1 waiting; so far 0 completed");
     for slot in [0, 1] {
         running.wait_for_stderr(&format!("\n    worker {slot}, pid "));
     }
