@@ -6,9 +6,8 @@
 use std::{env, fs, path::Path, time::Duration};
 
 use integration_tests::{
-    Deadline, Program, Running, check_all, executables,
-    leftovers::{self, count_processes},
-    library, master, master_with,
+    Deadline, Program, Running, check_all, executables, leftovers::count_processes, library,
+    master, master_with,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -52,6 +51,15 @@ fn workers_that_never_connect_end_as_well() {
         let program = master_with(mode, "map", ["--processes", "2", "echo", "1", "2"]);
         let running = program.count_starts().start();
         wait_for("two workers", || (running.starts().len() == 2).then_some(()));
+        wait_for_guardian(&running);
+        kill(running);
+    });
+}
+
+#[test]
+fn workers_of_single_calls_end_as_well() {
+    check_all(&["apply", "run"], |verb| {
+        let running = master_with("hang-in-call", verb, ["echo", "bad"]).start();
         wait_for_guardian(&running);
         kill(running);
     });
@@ -116,23 +124,6 @@ fn a_guardian_that_was_killed_has_a_successor() {
     }
     running.write_line("\"bad\"");
     kill(running);
-}
-
-#[test]
-fn a_guardian_leaves_alone_what_ended_before() {
-    // Each worker starts something that leaves its group and outlives it, as only that can show
-    // that nothing else is killed.
-    let script = "echo $$ > worker-shell; setsid sleep 600 & echo $! > outside; wait";
-    let item = serde_json::json!(["sh", ["-c", script]]).to_string();
-    let running = master(["starmap", "--processes", "1", "--timeout", "500ms", "exec", &item])
-        .may_leave_processes()
-        .start();
-    running.wait_for_file("outside");
-    let mark = running.mark().to_owned();
-    let outside = fs::read_to_string(Path::new(&mark).join("outside")).unwrap();
-    running.finish().ended(1);
-    assert!(Path::new(&format!("/proc/{}", outside.trim())).exists());
-    leftovers::kill_processes(&mark);
 }
 
 #[test]

@@ -14,11 +14,13 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
 };
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::{before_exec, source::Source, supervisor::Supervisor};
+use crate::machine::Time;
 
 /// What runs the script; POSIX says that it is there.
 const SHELL: &str = "/bin/sh";
@@ -62,6 +64,10 @@ done
 /// How many guardians may follow the first. Who kills that many wants none, and a shell that ends
 /// at once is not tried for ever.
 const MAX_SUCCESSORS: usize = 16;
+
+/// How long a pool for a single call goes without a guardian. A short call is over by then, and to
+/// start and end a shell would take a good part of the time that it takes.
+const SINGLE_CALL: Duration = Duration::from_millis(3);
 
 /// Watches over the processes and directories of all pools of this process. The last owner ends
 /// it.
@@ -262,31 +268,39 @@ pub(super) struct Watch {
     pub(super) guardian: Arc<Guardian>,
     /// The exit that is watched at present.
     watched: Option<Arc<OwnedFd>>,
-    /// There is something to guard, and nothing that watches over it.
-    wanted: bool,
+    /// When one is to be appointed, because there is something to guard and nobody does.
+    wanted: Option<Time>,
 }
 
 impl Watch {
     pub(super) fn new(guardian: Arc<Guardian>) -> Self {
-        Self { guardian, watched: None, wanted: false }
+        Self { guardian, watched: None, wanted: None }
     }
 
-    /// Notes that a worker was started.
-    pub(super) const fn note_start(&mut self) {
-        self.wanted |= self.watched.is_none();
+    /// Notes that a worker was started, perhaps one for a single call.
+    pub(super) fn note_start(&mut self, time: Time, single_call: bool) {
+        if self.watched.is_none() && self.wanted.is_none() {
+            self.wanted = Some(if single_call { time + SINGLE_CALL } else { time });
+        }
+    }
+
+    /// When one has to be appointed.
+    pub(super) const fn deadline(&self) -> Option<Time> {
+        self.wanted
     }
 }
 
 impl Supervisor {
     /// Sees to it that a guardian is at work if there are workers, and that its end will be noticed.
     pub(super) fn appoint_guardian_if_wanted(&mut self) {
-        if self.guard.wanted {
+        let time = self.time();
+        if self.guard.wanted.is_some_and(|wanted| wanted <= time) {
             self.appoint_guardian();
         }
     }
 
     pub(super) fn appoint_guardian(&mut self) {
-        self.guard.wanted = false;
+        self.guard.wanted = None;
         let exit_watch = self.guard.guardian.appoint();
         if let Some(before) = self.guard.watched.take() {
             self.unwatch(before.as_raw_fd());
@@ -298,5 +312,99 @@ impl Supervisor {
             return;
         }
         self.guard.watched = exit_watch;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        os::unix::{net::UnixListener, process::CommandExt as _},
+    };
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::*;
+
+    /// A process in a group of its own. It is killed when this is dropped.
+    struct Sleeper(Child);
+
+    impl Sleeper {
+        #[expect(clippy::disallowed_methods, reason = "something to guard is a process")]
+        fn start() -> Self {
+            let mut sleep = std::process::Command::new("sleep");
+            Self(sleep.arg("600").process_group(0).stdin(Stdio::null()).spawn().unwrap())
+        }
+
+        fn group(&self) -> Guarded {
+            Guarded::Group(Pid::from_child(&self.0))
+        }
+    }
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    /// Tells a guardian, and leaves it to do its duty as if this process had been killed.
+    fn leave_to_guardian(before: &[&Guarded], after: &[(&Guarded, bool)]) {
+        let everything: String = before.iter().filter_map(|what| what.message(true)).collect();
+        let mut running = Running::start(&everything).unwrap();
+        for (what, guarded) in after {
+            running.lifeline.write_all(what.message(*guarded).unwrap().as_bytes()).unwrap();
+        }
+        let (_, other) = io::pipe().unwrap();
+        drop(std::mem::replace(&mut running.lifeline, other));
+        let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
+        let mut end = [PollFd::new(&running.exit_watch, PollFlags::IN)];
+        assert_eq!(poll(&mut end, Some(&limit)).unwrap(), 1, "it ends in time");
+        assert!(running.shell.wait().unwrap().success());
+    }
+
+    #[test]
+    fn what_is_guarded_at_the_end_is_killed_and_nothing_else() {
+        let mut sleepers: Vec<_> = (0..5).map(|_| Sleeper::start()).collect();
+        let groups: Vec<_> = sleepers.iter().map(Sleeper::group).collect();
+        let [first, second, third, fourth, _] = &groups[..] else { panic!() };
+        // The first and the third are reaped before the end, or so it is told.
+        let after = [(third, true), (first, false), (fourth, true), (third, false)];
+        leave_to_guardian(&[first, second], &after);
+        for (index, killed) in [(1, true), (3, true)] {
+            assert_eq!(sleepers[index].0.wait().unwrap().success(), !killed, "{index}");
+        }
+        for index in [0, 2, 4] {
+            assert!(sleepers[index].0.try_wait().unwrap().is_none(), "{index} lives");
+        }
+    }
+
+    #[test]
+    fn directories_are_removed_if_nothing_but_a_socket_is_in_them() {
+        let place = tempfile::tempdir().unwrap();
+        let names = ["a b", " a  b ", "*", "-rf", "full", "released", "released", "$(x)`y`'\"\\"];
+        let paths = names.map(|name| place.path().join(name));
+        for path in &paths {
+            if fs::create_dir(path).is_ok() {
+                drop(UnixListener::bind(path.join("s")).unwrap());
+            }
+        }
+        fs::write(place.path().join("full/other"), "").unwrap();
+        let all = paths.map(Guarded::Directory);
+        let before: Vec<_> = all.iter().collect();
+        let after: Vec<_> = all.iter().skip(5).take(1).map(|what| (what, false)).collect();
+        leave_to_guardian(&before, &after);
+        let mut left: Vec<_> =
+            fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["full", "released"]);
+        assert!(place.path().join("released/s").exists());
+        assert!(place.path().join("full/other").exists());
+    }
+
+    #[test]
+    fn a_name_that_is_no_line_is_not_told() {
+        assert_eq!(Guarded::Directory("/a\nb".into()).message(true), None);
+        assert_eq!(Guarded::Directory("/a b".into()).message(false).unwrap(), "r /a b\n");
     }
 }

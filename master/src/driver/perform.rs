@@ -90,7 +90,7 @@ impl Supervisor {
                     status.exit_watch = exit_watch;
                 });
                 self.processes.insert(worker, process);
-                self.guard.note_start();
+                self.guard.note_start(time, self.plan.surroundings.single_call);
             }
             Err(NotStarted { error, fault }) => {
                 self.gate.forget(worker);

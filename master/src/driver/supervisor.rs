@@ -168,10 +168,10 @@ impl Supervisor {
         let deadlines = [
             self.machine.deadline(),
             self.strangers.deadline(),
+            self.guard.deadline(),
             self.measuring.deadline(self.machine.items_in_flight() > 0),
         ];
-        let deadlines = deadlines.into_iter().flatten();
-        let wait = deadlines.min().map(|deadline| {
+        let wait = deadlines.into_iter().flatten().min().map(|deadline| {
             // Whole milliseconds are what a wait is measured in: rounded up, so that it does not
             // end just before the deadline, over and over.
             deadline.saturating_sub(time).saturating_add(Duration::from_millis(1))

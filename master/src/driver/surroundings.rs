@@ -38,6 +38,8 @@ pub(crate) struct Surroundings {
     /// A failure of the worker's function is told on standard error, below the name of the pool,
     /// as a process of Python's does by itself.
     pub(crate) tell_failures: bool,
+    /// It makes one call and leaves, so that nothing of it is to be seen before that call ends.
+    pub(crate) single_call: bool,
 }
 
 /// On which CPUs workers run.

@@ -47,8 +47,12 @@ pub struct ProcessBuilder {
 
 impl ProcessBuilder {
     pub(super) fn new(worker: WorkerCommand) -> Self {
-        let surroundings =
-            Surroundings { inherit_output: true, tell_failures: true, ..Surroundings::default() };
+        let surroundings = Surroundings {
+            inherit_output: true,
+            tell_failures: true,
+            single_call: true,
+            ..Surroundings::default()
+        };
         Self {
             worker,
             function: None,

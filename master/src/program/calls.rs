@@ -61,8 +61,12 @@ pub(super) fn apply(arguments: ApplyArguments) -> Result<ExitStatus, Refusal> {
     let keywords = arguments.calls.kwargs.as_ref();
     let item = encode_call(&arguments.arguments, arguments.calls.mode(), keywords)
         .map_err(Refusal::usage)?;
-    let pool = pool(&arguments.pool, &arguments.workers, &arguments.calls, 1)?
-        .surrounded(|surroundings| arguments.surroundings.tell(surroundings));
+    let pool = pool(&arguments.pool, &arguments.workers, &arguments.calls, 1)?.surrounded(
+        |surroundings| {
+            arguments.surroundings.tell(surroundings);
+            surroundings.single_call = true;
+        },
+    );
     let plan = Plan { pool, supervision: &arguments.supervision, workers: arguments.workers };
     let run = Run::new(plan, &arguments.function, true, 1)?;
     Ok(run.one(Items { ends: vec![item.len()], bytes: item, keywords: keywords.is_some() }))
