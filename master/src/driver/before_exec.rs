@@ -47,9 +47,9 @@ pub(super) fn prepare_worker(command: &mut Command, constraints: Constraints) {
     // SAFETY: `take_on` and `keep_standard_streams_only` are bare system calls.
     unsafe {
         command.pre_exec(move || {
-            take_on(&constraints).map_err(|(step, error)| step.encode(error))?;
+            // First, since a limit of descriptors hides those above it.
             keep_standard_streams_only();
-            Ok(())
+            take_on(&constraints).map_err(|(step, error)| step.encode(error))
         })
     };
 }
