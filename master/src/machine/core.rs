@@ -20,6 +20,7 @@ use super::{
     GroupId, Repertoire, Settings, SlotId, StateView, Time, Verdict, WorkerId,
     budget::StartBudget,
     jitter::Jitter,
+    marks::Marks,
     queue::Queue,
     worker::{Serving, State, Worker},
 };
@@ -92,9 +93,9 @@ struct Group {
     /// What its workers are started by.
     generation: Generation,
     /// The functions that its workers were asked for.
-    used: HashSet<FunctionId>,
+    used: Marks,
     /// The functions that have ever given a result.
-    completed: HashSet<FunctionId>,
+    completed: Marks,
 }
 
 /// One worker, for people.

@@ -21,6 +21,7 @@
 mod budget;
 mod core;
 mod jitter;
+mod marks;
 mod queue;
 #[cfg(test)]
 mod simulation;

@@ -127,7 +127,7 @@ impl<B: Batch> Machine<B> {
             group.functions.as_ref().is_some_and(|functions| functions.contains(function))
         };
         let waited_for = self.queue.functions().filter(known);
-        let mut in_use = group.used.iter().copied().chain(waited_for);
+        let mut in_use = group.used.iter().chain(waited_for);
         in_use.find(|function| !repertoire.functions.contains(function))
     }
 
@@ -139,7 +139,7 @@ impl<B: Batch> Machine<B> {
             Some(rollout) if rollout.candidate == Some(id) => match verdict {
                 Verdict::Completed => rollout.completed += 1,
                 Verdict::Failed => {
-                    rollout.failures += u64::from(group.completed.contains(&function));
+                    rollout.failures += u64::from(group.completed.contains(function));
                 }
             },
             _ if verdict == Verdict::Completed => {
