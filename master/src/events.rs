@@ -49,6 +49,13 @@ pub struct PoolEvent {
 }
 
 /// What can happen in a pool.
+///
+/// ```
+/// use master::EventKind;
+///
+/// let kind = EventKind::Resized { processes: 3 };
+/// assert_eq!((kind.name(), kind.to_string()), ("resized", "there are to be 3 workers".to_owned()));
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum EventKind {
@@ -175,6 +182,18 @@ impl fmt::Display for PoolEvent {
 /// The events of a pool, from the time on when they were asked for. An iterator that waits for
 /// the next one, and ends with the pool. What is not taken in time is dropped and counted, so a
 /// subscriber never holds up a pool.
+///
+/// ```
+/// # let builder = integration_tests::library::pool(1);
+/// let (builder, events) = builder.events();
+/// let told = std::thread::spawn(move || events.map(|event| event.to_string()).collect::<Vec<_>>());
+/// let pool = builder.build()?;
+/// assert_eq!(pool.apply::<i64>("square", (5,))?, 25);
+/// drop(pool);
+/// let told = told.join().expect("it does not panic");
+/// assert!(told[0].contains("started: "), "{told:?}");
+/// # Ok::<(), master::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Events(Arc<Channel>);
 

@@ -29,6 +29,16 @@ pub struct PoolStatus {
 }
 
 /// One worker process.
+///
+/// ```
+/// # let pool = integration_tests::library::pool(1).build()?;
+/// # assert_eq!(pool.apply::<i64>("square", (5,))?, 25);
+/// let status = pool.status()?;
+/// let worker = &status.workers[0];
+/// assert_eq!((worker.slot, worker.tasks_done), (0, 1));
+/// assert!(worker.memory.is_some_and(|bytes| bytes > 100 << 10));
+/// # Ok::<(), master::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct WorkerStatus {
@@ -51,6 +61,15 @@ pub struct WorkerStatus {
 }
 
 /// What a worker is doing.
+///
+/// ```
+/// use master::WorkerState;
+///
+/// # let pool = integration_tests::library::pool(1).build()?;
+/// # assert_eq!(pool.apply::<i64>("square", (5,))?, 25);
+/// assert_eq!(pool.status()?.workers[0].state, WorkerState::Idle);
+/// # Ok::<(), master::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WorkerState {
@@ -69,6 +88,23 @@ pub enum WorkerState {
 }
 
 /// The task that a worker may be running.
+///
+/// ```
+/// # let pool = integration_tests::library::pool(1).build()?;
+/// // It waits 1000 times for 10 ms, and tells how far it is.
+/// let ticks = pool.apply_async::<u64>("tick", (1000, 0.01))?;
+/// let task = loop {
+///     let task = pool.status()?.workers.into_iter().find_map(|worker| worker.task);
+///     match task {
+///         Some(task) if task.note.is_some() => break task,
+///         _ => std::thread::yield_now(),
+///     }
+/// };
+/// assert_eq!(task.function, "tick");
+/// assert!(task.note.is_some_and(|note| note.ends_with(" of 1000")));
+/// # ticks.cancel();
+/// # Ok::<(), master::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RunningTask {

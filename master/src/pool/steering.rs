@@ -175,6 +175,15 @@ impl Pool {
 
 /// A replacement of workers that is under way; from [`Pool::replace_async`]. It goes on if this is
 /// dropped.
+///
+/// ```
+/// # let pool = integration_tests::library::pool(2).build()?;
+/// # let newer = integration_tests::library::worker();
+/// let replacement = pool.replace_async(newer)?;
+/// assert_eq!(pool.map::<_, i64>("square", 0..100)?.len(), 100);
+/// replacement.wait()?;
+/// # Ok::<(), master::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "whether it succeeds is told here"]
 pub struct Replacement {
@@ -184,6 +193,21 @@ pub struct Replacement {
 impl Replacement {
     /// Waits for its end.
     ///
+    /// ```
+    /// use master::{
+    ///     Error,
+    ///     command::{CommandLine, SearchPath},
+    /// };
+    ///
+    /// # let pool = integration_tests::library::pool(1).build()?;
+    /// // A shell is no worker.
+    /// let shell = CommandLine::parse("sh")?.resolve(&SearchPath::from_environment()?)?;
+    /// let replaced = pool.replace_async(shell)?.wait();
+    /// assert!(matches!(replaced, Err(Error::NotReplaced(_))));
+    /// assert_eq!(pool.apply::<i64>("square", (5,))?, 25);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of [`Pool::replace`].
     pub fn wait(self) -> Result<(), Error> {
@@ -191,6 +215,18 @@ impl Replacement {
     }
 
     /// Waits for its end, for so long at most; tells whether it has come.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # let pool = integration_tests::library::pool(2).build()?;
+    /// # let newer = integration_tests::library::worker();
+    /// let replacement = pool.replace_async(newer)?;
+    /// while !replacement.wait_timeout(Duration::from_millis(10))? {
+    ///     println!("{} tasks done", pool.status()?.counters.completed);
+    /// }
+    /// # Ok::<(), master::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`Pool::replace`]. After it has told of the end it has nothing more to tell, and
