@@ -44,7 +44,10 @@ Exit status (where several apply: a signal, then 3, 2, 1):
 one that exited with it; of several processes the numerically highest.
 
 SIGINT (Ctrl-C) begins nothing more and waits for what is running; a second one
-stops it, a third one kills it. SIGTERM stops it at once.
+stops it, a third one kills it. SIGTERM stops it at once. While calls are made
+on a pool, SIGHUP without a terminal replaces the workers by those that their
+command names now, SIGUSR1 and SIGUSR2 add and take one worker, and SIGQUIT
+(Ctrl-\\) tells how things stand.
 
 Environment:
   PATH      where workers are looked for
@@ -58,6 +61,7 @@ Examples:
   find . -type f | master map --text sha256
   seq 1000 | master map square --processes 2 --chunksize 50
   master map square --input numbers.jsonl --unordered
+  find . -type f | master map --text --timeout 1m --retries 2 sha256
 
 Blank lines of input are skipped. With --text each line is a string as it is.
 Options may stand anywhere; `--` ends them. Negative numbers need no `--`.";
