@@ -8,6 +8,8 @@
     reason = "a test reports by panicking"
 )]
 
+mod support;
+
 use std::{
     collections::{BTreeMap, HashSet},
     thread,
@@ -16,8 +18,11 @@ use std::{
 
 use integration_tests::executables;
 use integration_tests::library::{command, pool, watched, worker};
-use master::{Arguments, Cancelled, Encoded, Error, Pool, PoolBuilder, command::WorkerCommand};
+use master::{
+    Arguments, Cancelled, Encoded, Error, Pool, PoolBuilder, WorkerState, command::WorkerCommand,
+};
 use rustix::process::{Pid, Signal, kill_process};
+use support::wait_until;
 
 fn misbehaving(mode: &str) -> WorkerCommand {
     command(&[executables().misbehaving_worker.to_str().unwrap(), mode])
@@ -245,6 +250,26 @@ fn workers_killed_while_idle_are_replaced() {
             }
             // Without a pause: the pool may not have seen the deaths yet.
             assert_eq!(pool.apply::<i64>("square", (7,)).unwrap(), 49);
+        }
+    });
+}
+
+/// More than may fail to start: that they were ready is held in their favour.
+#[test]
+fn workers_killed_before_their_first_task_are_replaced() {
+    watched(|| {
+        let pool = pool(6).build().unwrap();
+        for _ in 0..3 {
+            let idle = |pids: &mut Vec<u32>| {
+                let workers = pool.status().unwrap().workers;
+                let idle = workers.iter().filter(|worker| worker.state == WorkerState::Idle);
+                *pids = idle.map(|worker| worker.pid).collect();
+                pids.len() == 6
+            };
+            let mut pids = Vec::new();
+            wait_until("all workers are ready", || idle(&mut pids));
+            pids.into_iter().for_each(kill);
+            assert_eq!(pool.apply::<u64>("square", (5,)).unwrap(), 25);
         }
     });
 }

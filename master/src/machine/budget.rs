@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::{Settings, Time, jitter::Jitter};
+use super::{GroupId, Settings, Time, jitter::Jitter};
 
 /// The least wait after the first failed start in a row; each further one doubles it, and chance
 /// adds up to a fourth.
@@ -19,9 +19,25 @@ pub(super) struct StartBudget {
     /// The longest time between a failed start and the next that still is of the same row: a
     /// start that takes as long as it may, and the wait before it.
     next_try: Duration,
-    failures: VecDeque<Time>,
+    /// The starts that failed within the period, and were not made good since.
+    failures: VecDeque<FailedStart>,
     in_a_row: u32,
+    /// Of those in a row, the ones that never got ready.
+    unready_in_a_row: u32,
+    /// Failures at about the same time are one wave, for which there is one wait: when it began,
+    /// how long it lasts at the least, and how many there were in a row.
+    wave: Option<(Time, Duration)>,
+    waves: u32,
     not_before: Time,
+}
+
+/// A start that failed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FailedStart {
+    pub(super) time: Time,
+    pub(super) group: GroupId,
+    /// Its worker was ready, and died before it was given anything.
+    pub(super) was_ready: bool,
 }
 
 impl StartBudget {
@@ -35,32 +51,67 @@ impl StartBudget {
                 .saturating_add(MAX_BACKOFF * 5 / 4),
             failures: VecDeque::new(),
             in_a_row: 0,
+            unready_in_a_row: 0,
+            wave: None,
+            waves: 0,
             not_before: Duration::ZERO,
         }
     }
 
     /// Counts a failed start, and tells whether the budget is spent: so many have failed within
-    /// the period, or one after another, however long each of them took.
-    pub(super) fn spend(&mut self, now: Time, jitter: &mut Jitter) -> bool {
-        let last = self.failures.back().copied();
+    /// the period, or one after another, however long each of them took. Workers that were ready
+    /// may die once for each of the `seats` beyond that: somebody may have killed them all.
+    pub(super) fn spend(&mut self, failed: FailedStart, seats: usize, jitter: &mut Jitter) -> bool {
+        let now = failed.time;
+        let last = self.failures.back().map(|last| last.time);
         if last.is_some_and(|last| now.saturating_sub(last) > self.next_try) {
-            self.in_a_row = 0;
+            self.forget_row();
         }
-        while self.failures.front().is_some_and(|&then| now.saturating_sub(then) > self.period) {
+        let is_old = |then: &FailedStart| now.saturating_sub(then.time) > self.period;
+        while self.failures.front().is_some_and(is_old) {
             self.failures.pop_front();
         }
-        self.failures.push_back(now);
-        let doubling = self.in_a_row.min(10);
+        self.failures.push_back(failed);
         self.in_a_row += 1;
-        let backoff = MAX_BACKOFF.min(FIRST_BACKOFF * 2_u32.pow(doubling));
-        self.not_before = now + jitter.stretch(backoff);
-        self.failures.len() > self.intensity || self.in_a_row as usize > self.intensity
+        self.unready_in_a_row += u32::from(!failed.was_ready);
+        if self.wave.is_none_or(|(began, least)| now >= began + least) {
+            let backoff = MAX_BACKOFF.min(FIRST_BACKOFF * 2_u32.pow(self.waves.min(10)));
+            self.wave = Some((now, backoff));
+            self.waves += 1;
+            self.not_before = now + jitter.stretch(backoff);
+        }
+        let unready = self.failures.iter().filter(|failed| !failed.was_ready).count();
+        let most = self.intensity.saturating_add(seats);
+        unready.max(self.unready_in_a_row as usize) > self.intensity
+            || self.failures.len().max(self.in_a_row as usize) > most
     }
 
     /// A worker has served: the next failure is the first in its row.
     pub(super) const fn succeed(&mut self) {
-        self.in_a_row = 0;
+        self.forget_row();
         self.not_before = Duration::ZERO;
+    }
+
+    const fn forget_row(&mut self) {
+        self.in_a_row = 0;
+        self.unready_in_a_row = 0;
+        self.wave = None;
+        self.waves = 0;
+    }
+
+    /// A worker that was started at that time has answered an item: so its group can be started,
+    /// and what failed before was an accident, as when somebody kills workers at random.
+    pub(super) fn make_good(&mut self, group: GroupId, started: Time) {
+        let count = self.failures.len();
+        self.failures.retain(|failed| failed.group != group || failed.time >= started);
+        if self.failures.len() < count {
+            let left = u32::try_from(self.failures.len()).unwrap_or(u32::MAX);
+            self.in_a_row = self.in_a_row.min(left);
+            self.unready_in_a_row = self.unready_in_a_row.min(left);
+            if left == 0 {
+                self.succeed();
+            }
+        }
     }
 
     /// When the next start may be tried.

@@ -152,6 +152,9 @@ impl<B: Batch> Machine<B> {
             (State::Serving(serving), Answer::Accepted { .. } | Answer::Late) => {
                 serving.count_answer(now);
                 worker.answered += 1;
+                if worker.answered == 1 {
+                    self.budget.make_good(worker.group, worker.started);
+                }
             }
             _ => {}
         }
@@ -326,6 +329,7 @@ impl<B: Batch> Machine<B> {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let State::Preparing { repertoire, .. } = &mut worker.state else { return };
         let repertoire = std::mem::take(repertoire);
+        worker.was_ready = true;
         worker.state = State::Serving(Serving::new(now, repertoire));
         if let Some(group) = self.groups.get_mut(worker.group.0) {
             group.ever_ready = true;
@@ -400,6 +404,7 @@ impl<B: Batch> Machine<B> {
             limit: self.limit(),
             given: 0,
             answered: 0,
+            was_ready: false,
             retiring: false,
             state: State::Greeting {
                 hello_by: now.saturating_add(self.settings.hello_timeout),

@@ -36,6 +36,8 @@ pub(super) struct Worker<B> {
     pub(super) given: u64,
     /// How many it has answered.
     pub(super) answered: u64,
+    /// It has been ready.
+    pub(super) was_ready: bool,
     /// It is given no more, and leaves when it has nothing in flight.
     pub(super) retiring: bool,
     pub(super) state: State<B>,

@@ -3,8 +3,9 @@
 
 use super::{
     super::{
-        Action, Cancellation, Flaw, Generation, GroupId, Settings, SlotId, StartFault, Time,
-        Unread, WorkerId,
+        Action, Cancellation, Flaw, Generation, Settings, SlotId, StartFault, Time, Unread,
+        WorkerId,
+        budget::FailedStart,
         worker::{InFlight, Sent, State, Worker},
     },
     Batch, Machine, Phase,
@@ -173,25 +174,26 @@ impl<B: Batch> Machine<B> {
     /// Counts the failed start of a worker that is there yet.
     pub(super) fn start_failed(&mut self, now: Time, id: WorkerId, fault: StartFault) {
         let Some(worker) = self.workers.get(&id) else { return };
-        let (group, generation) = (worker.group, worker.generation);
-        self.count_failed_start(now, id, group, generation, fault);
+        let Worker { group, generation, was_ready, .. } = *worker;
+        self.count_failed_start(id, generation, FailedStart { time: now, group, was_ready }, fault);
     }
 
     /// Counts the failed start of a worker that is gone.
     fn start_gone(&mut self, now: Time, id: WorkerId, worker: &Worker<B>, fault: StartFault) {
-        self.count_failed_start(now, id, worker.group, worker.generation, fault);
+        let Worker { group, generation, was_ready, .. } = *worker;
+        self.count_failed_start(id, generation, FailedStart { time: now, group, was_ready }, fault);
     }
 
     /// Counts a failed start, if more are needed; beyond the budget, or where another try would
     /// fail in the same way, the pool fails. The start of a new command fails that command.
     fn count_failed_start(
         &mut self,
-        now: Time,
         id: WorkerId,
-        group: GroupId,
         generation: Generation,
+        failed: FailedStart,
         fault: StartFault,
     ) {
+        let FailedStart { time: now, group, .. } = failed;
         if self.is_of_new_command(group, generation) {
             return self.roll_back(now, Some(id), Flaw::Died);
         }
@@ -199,7 +201,7 @@ impl<B: Batch> Machine<B> {
         if !self.needs_workers() {
             return;
         }
-        let spent = self.budget.spend(now, &mut self.jitter);
+        let spent = self.budget.spend(failed, self.seats.len(), &mut self.jitter);
         let hopeless = fault == StartFault::Permanent
             && self.groups.get(group.0).is_some_and(|group| !group.ever_ready);
         if spent || hopeless || self.settings.one_call {

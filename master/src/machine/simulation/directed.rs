@@ -120,6 +120,57 @@ fn a_pool_whose_workers_never_become_ready_fails_after_a_few_starts() {
     assert!(rig.has_ended);
 }
 
+/// Somebody kills workers at random, also those that have just been started.
+#[test]
+fn starts_that_failed_before_one_that_serves_are_made_good() {
+    let mut rig = Rig::serving(settings(1));
+    for _ in 0..10 {
+        rig.exit_served(rig.started.last().unwrap().0.0);
+        for _ in 0..3 {
+            rig.exit(rig.started.last().unwrap().0.0, Unread::Nothing);
+            let next = rig.machine.deadline().unwrap();
+            rig.pass(next - rig.now);
+        }
+        rig.prepare();
+    }
+    assert_eq!((rig.failed, rig.started.len()), (None, 1 + 10 * 4));
+}
+
+/// Who was started before the starts that failed says nothing about them.
+#[test]
+fn starts_that_fail_are_not_made_good_by_those_before() {
+    let mut rig = Rig::serving(settings(2));
+    rig.exit_served(0);
+    for _ in 0..4 {
+        assert_eq!(rig.failed, None);
+        rig.submit(F, 1, 1);
+        rig.answer(1);
+        let last = rig.started.last().unwrap().0.0;
+        rig.exit(last, Unread::Nothing);
+        if let Some(next) = rig.machine.deadline() {
+            rig.pass(next - rig.now);
+        }
+    }
+    assert!(rig.failed.is_some());
+}
+
+/// They were ready, and nobody had asked anything of them.
+#[test]
+fn all_idle_workers_may_be_killed_at_once_before_their_first_item() {
+    for slots in [1, 4, 40] {
+        let mut rig = Rig::serving(settings(slots));
+        for worker in 0..slots as u64 {
+            rig.exit(worker, Unread::Nothing);
+        }
+        rig.submit(F, 1, 1);
+        // They died together, so there is one wait for all of them.
+        rig.pass(MILLISECOND * 125);
+        rig.answer_all();
+        assert_eq!((rig.completed.len(), rig.failed), (1, None), "{slots} workers");
+        assert_eq!(rig.started.len(), 2 * slots);
+    }
+}
+
 /// The starts are so slow that no more than the budget fall into its period.
 #[test]
 fn a_pool_whose_workers_are_never_ready_in_time_fails_too() {
@@ -197,15 +248,20 @@ fn an_idle_death_after_service_is_replaced_at_once_and_costs_nothing() {
 
 #[test]
 fn a_death_of_a_worker_that_was_never_given_anything_is_a_failed_start() {
-    let mut rig = Rig::serving(settings(1));
-    for worker in 0..3 {
-        rig.exit(worker, Unread::Nothing);
-        assert_eq!(rig.failed, None);
-        rig.pass(Duration::from_secs(1));
-        rig.prepare();
+    // That it was ready is held in its favour once for each seat.
+    for slots in [1, 3] {
+        let mut rig = Rig::serving(settings(slots));
+        for _ in 0..3 + slots {
+            let last = rig.started.last().unwrap().0;
+            rig.exit(last.0, Unread::Nothing);
+            assert_eq!(rig.failed, None);
+            rig.pass(Duration::from_millis(6_250));
+            rig.prepare();
+        }
+        let last = rig.started.last().unwrap().0;
+        rig.exit(last.0, Unread::Nothing);
+        assert_eq!(rig.failed, Some(last), "{slots} slots");
     }
-    rig.exit(3, Unread::Nothing);
-    assert_eq!(rig.failed, Some(WorkerId(3)));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::{
     super::{queue::MAX_CHUNK_BYTES, *},
     Load,
     scenario::Request,
-    starts::Starts,
+    starts::{Failed, Starts},
     worker::Item,
 };
 
@@ -390,7 +390,11 @@ impl Ledger {
             return;
         }
         let item = worker.outstanding.pop_front().unwrap();
-        worker.answered += u64::from(worker.is_serving());
+        let serves = worker.is_serving();
+        worker.answered += u64::from(serves);
+        if serves && worker.answered == 1 {
+            self.starts.proved(worker.group, worker.started);
+        }
         worker.since = now;
         worker.heard = now;
         worker.idle_since = now;
@@ -492,7 +496,9 @@ impl Ledger {
             return;
         }
         let hopeless = fault == StartFault::Permanent && !self.ever_ready.contains(&worker.group);
-        self.starts.failed(now, hopeless);
+        let was_ready = worker.ready;
+        let failed = Failed { time: now, group: worker.group, was_ready };
+        self.starts.failed(failed, self.size, hopeless);
     }
 
     fn state_of(&self, outstanding: &Outstanding) -> ItemState {

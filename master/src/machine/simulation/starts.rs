@@ -4,15 +4,28 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::super::*;
 
+/// A start that failed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Failed {
+    pub(super) time: Time,
+    pub(super) group: GroupId,
+    /// It was ready, and died with nothing given.
+    pub(super) was_ready: bool,
+}
+
 /// What is known of the starts that failed.
 #[derive(Debug)]
 pub(super) struct Starts {
     settings: Settings,
     /// When starts failed, within the period.
-    failures: VecDeque<Time>,
+    failures: VecDeque<Failed>,
     /// When the last one failed.
     last: Option<Time>,
     in_a_row: u32,
+    unready_in_a_row: u32,
+    /// When the last wave of failures began, its least wait, and how many waves there were.
+    wave: Option<(Time, Duration)>,
+    waves: u32,
     /// Chance may add to it.
     not_before: Time,
     /// So much at most.
@@ -28,27 +41,41 @@ impl Starts {
             failures: VecDeque::new(),
             last: None,
             in_a_row: 0,
+            unready_in_a_row: 0,
+            wave: None,
+            waves: 0,
             not_before: Duration::ZERO,
             at_the_latest: Duration::ZERO,
             must_fail: false,
         }
     }
 
-    pub(super) fn failed(&mut self, now: Time, hopeless: bool) {
-        let Settings { failed_start_period, failed_start_intensity, .. } = self.settings;
-        self.failures.push_back(now);
-        self.failures.retain(|&then| now - then <= failed_start_period);
+    pub(super) fn failed(&mut self, failed: Failed, seats: usize, hopeless: bool) {
+        let Settings { failed_start_period, failed_start_intensity: intensity, .. } = self.settings;
+        let now = failed.time;
+        self.failures.push_back(failed);
+        self.failures.retain(|then| now - then.time <= failed_start_period);
         let slowest = self.settings.ready_timeout.max(self.settings.hello_timeout);
         let next_try = slowest + Duration::from_secs(5) * 5 / 4;
-        let follows = self.last.is_some_and(|last| now - last <= next_try);
-        self.in_a_row = if follows { self.in_a_row + 1 } else { 1 };
+        if self.last.is_none_or(|last| now - last > next_try) {
+            self.forget_row();
+        }
+        self.in_a_row += 1;
+        self.unready_in_a_row += u32::from(!failed.was_ready);
         self.last = Some(now);
-        let backoff = Duration::from_millis(100) * 2_u32.pow((self.in_a_row - 1).min(10));
-        let backoff = backoff.min(Duration::from_secs(5));
-        self.not_before = now + backoff;
-        self.at_the_latest = now + backoff * 5 / 4;
-        self.must_fail |= self.failures.len() > failed_start_intensity
-            || self.in_a_row as usize > failed_start_intensity
+        if self.wave.is_none_or(|(began, least)| now >= began + least) {
+            let backoff = Duration::from_millis(100) * 2_u32.pow(self.waves.min(10));
+            let backoff = backoff.min(Duration::from_secs(5));
+            self.wave = Some((now, backoff));
+            self.waves += 1;
+            self.not_before = now + backoff;
+            self.at_the_latest = now + backoff * 5 / 4;
+        }
+        let unready = self.failures.iter().filter(|failed| !failed.was_ready).count();
+        self.must_fail |= unready > intensity
+            || self.unready_in_a_row as usize > intensity
+            || self.failures.len() > intensity + seats
+            || self.in_a_row as usize > intensity + seats
             || hopeless
             || self.settings.one_call;
     }
@@ -56,9 +83,32 @@ impl Starts {
     /// A worker that had served has ended.
     pub(super) const fn served(&mut self) {
         self.last = None;
-        self.in_a_row = 0;
+        self.forget_row();
         self.not_before = Duration::ZERO;
         self.at_the_latest = Duration::ZERO;
+    }
+
+    const fn forget_row(&mut self) {
+        self.in_a_row = 0;
+        self.unready_in_a_row = 0;
+        self.wave = None;
+        self.waves = 0;
+    }
+
+    /// A worker of this group, started then, has answered for the first time.
+    pub(super) fn proved(&mut self, group: GroupId, started: Time) {
+        let before = self.failures.len();
+        self.failures.retain(|failed| failed.group != group || failed.time >= started);
+        if self.failures.len() == before {
+            return;
+        }
+        let left = u32::try_from(self.failures.len()).unwrap();
+        self.in_a_row = self.in_a_row.min(left);
+        self.unready_in_a_row = self.unready_in_a_row.min(left);
+        self.last = self.failures.back().map(|failed| failed.time);
+        if self.failures.is_empty() {
+            self.served();
+        }
     }
 
     /// Whether nothing keeps a start from being tried now.
