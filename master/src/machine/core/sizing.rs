@@ -16,6 +16,12 @@ impl<B: Batch> Machine<B> {
             self.dismiss(now, id);
         }
         self.forsake_candidate_beyond(now, size);
+        // All seats that are left may rest, as it was one of the others that was needed.
+        let awake = self.seats.iter().filter(|seat| !seat.resting).count();
+        let missing = self.settings.minimum.saturating_sub(awake);
+        for seat in self.seats.iter_mut().filter(|seat| seat.resting).take(missing) {
+            seat.resting = false;
+        }
     }
 
     /// Lets a worker go that is not needed: one that serves when it has finished what it has.
