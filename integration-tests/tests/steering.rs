@@ -422,6 +422,72 @@ fn a_pool_can_be_resized_while_its_workers_are_replaced() {
     });
 }
 
+/// Those that stay when a pool is idle may sit in the very seats that go.
+#[test]
+fn an_idle_pool_that_is_resized_keeps_as_many_as_it_is_to_keep() {
+    watched(|| {
+        for (minimum, processes) in [(1, 1), (1, 2), (2, 2), (2, 3)] {
+            let builder = pool(4).idle_timeout(Duration::from_millis(50));
+            let pool = builder.minimum_processes(minimum).build().unwrap();
+            wait_until("the others have left", || {
+                let status = pool.status().unwrap();
+                status.counters.started == 4 && status.workers.len() == minimum
+            });
+            pool.resize(processes).unwrap();
+            for _ in 0..3 {
+                wait_until("as many stay", || pids(&pool).len() == minimum);
+                // They are not about to go either.
+                thread::park_timeout(Duration::from_millis(100));
+            }
+            assert_eq!(wait_until_idle(&pool, minimum).len(), minimum);
+            assert_eq!(pool.apply::<u64>("square", (5,)).unwrap(), 25);
+        }
+    });
+}
+
+#[test]
+fn a_pool_in_which_nobody_is_left_can_be_replaced() {
+    watched(|| {
+        let builder = pool(2).idle_timeout(Duration::from_millis(50)).minimum_processes(0);
+        let pool = builder.restart_intensity(0).build().unwrap();
+        assert_eq!(pool.apply::<u64>("sum_primes", (10,)).unwrap(), 17);
+        let nobody = || wait_until("nobody is left", || pids(&pool).is_empty());
+        for mode in ["exits-at-once", "well-behaved"] {
+            nobody();
+            let outcome = pool.replace(misbehaving(&[mode]));
+            assert!(matches!(outcome, Err(Error::NotReplaced(_))), "{outcome:?}");
+            nobody();
+            assert_eq!(pool.apply::<u64>("sum_primes", (10,)).unwrap(), 17);
+        }
+        nobody();
+        pool.replace(worker()).unwrap();
+        nobody();
+        assert_eq!(pool.apply::<u64>("sum_primes", (10,)).unwrap(), 17);
+        assert_eq!(pool.status().unwrap().counters.lost, 0);
+    });
+}
+
+#[test]
+fn the_initializer_runs_in_those_that_replace_the_others() {
+    watched(|| {
+        let mark = Mark::new();
+        let note = support::shell("echo $PPID >> \"$1\"", &[&mark.file("log")]);
+        let pool = pool(2).initializer("exec", note).build().unwrap();
+        let mut all: Vec<_> = wait_until_idle(&pool, 2);
+        pool.replace(worker()).unwrap();
+        all.extend(wait_until_idle(&pool, 2));
+        let mut noted: Vec<u32> =
+            mark.lines("log").iter().map(|line| line.parse().unwrap()).collect();
+        noted.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(noted, all);
+        // One in which it fails replaces nobody.
+        let outcome = pool.replace(misbehaving(&["well-behaved"]));
+        let Err(Error::NotReplaced(reason)) = outcome else { panic!("{outcome:?}") };
+        assert!(reason.contains("initializer"), "{reason}");
+    });
+}
+
 #[test]
 fn what_makes_no_sense_is_refused() {
     watched(|| {
