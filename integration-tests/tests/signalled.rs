@@ -170,6 +170,47 @@ fn a_hang_up_with_workers_that_cannot_be_used_changes_nothing() {
     check_all(&cases, case);
 }
 
+/// Two kinds of workers, which are replaced one after the other; with two signals at once too.
+#[test]
+fn a_hang_up_replaces_every_kind_of_worker() {
+    check_all(&[1, 2, 5], |&signals| {
+        let options = ["--worker", "2*first", "--worker", "1*second", "--events", "events"];
+        let mut program = detached(&["map"]).args(options).arg("count").stdin_open();
+        let directory = program.directory().to_owned();
+        for (name, target) in [("first", "worker"), ("second", "misbehaving-worker well-behaved")] {
+            program = program.script(name, &format!("exec {target}"));
+        }
+        let mut running = program.start();
+        running.write_line("0");
+        assert_eq!(running.next_line(), "1");
+        wait_until_ready(&directory, 3);
+        let before: Vec<_> = pids_of(&events(&directory), "started");
+        for number in 1..=signals {
+            running.signal(Signal::HUP);
+            // Each comes when the one before is under way, and the last of them stands.
+            let started = || pids_of(&events(&directory), "started").len();
+            wait_until("it is under way", || started() >= 3 + number);
+        }
+        wait_until("both kinds are replaced and nobody else comes", || {
+            let events = events(&directory);
+            let left = pids_of(&events, "left");
+            let gone = before.iter().all(|pid| left.contains(pid));
+            let replaced = |name: &str| {
+                let ours = |event: &&Value| {
+                    event["event"] == "replaced"
+                        && event["command"].as_str().unwrap().ends_with(name)
+                };
+                events.iter().any(|event| ours(&event))
+            };
+            gone && replaced("first") && replaced("second")
+        });
+        running.write_line("0");
+        // Its worker is a new one.
+        assert_eq!(running.next_line(), "1");
+        running.finish().ended(0).printed("1\n1\n");
+    });
+}
+
 /// Does what a shell says before it becomes a run of `master` without a terminal.
 fn after(preparation: &str, arguments: &[&str]) -> Program {
     let script = format!("{preparation} setsid \"$0\" \"$@\"");

@@ -20,7 +20,8 @@ use super::{
     output::{Closed, Printed, Results, complain, complain_aside, count, describe, status_of},
     signals::{self, Steered, Wish},
     status::ExitStatus,
-    steering, worker_commands,
+    steering::{self, Replacements},
+    worker_commands,
 };
 use crate::{
     Pool, PoolBuilder,
@@ -167,7 +168,12 @@ impl Run {
         let pool = Arc::new(pool.build()?);
         let (feeder, stream) = pool.stream(function, ordered, chunk_size as u64)?;
         let stop = stream.input_stop();
-        let ending = PoolEnding { pool: Arc::clone(&pool), input: stop.clone(), workers };
+        let ending = PoolEnding {
+            pool: Arc::clone(&pool),
+            input: stop.clone(),
+            workers,
+            replacements: Replacements::default(),
+        };
         let ended = signals.handle(ending)?;
         Ok(Self { pool, log, feeder, stream, stop, ended })
     }
@@ -328,6 +334,7 @@ struct PoolEnding {
     pool: Arc<Pool>,
     input: InputStop,
     workers: WorkerOptions,
+    replacements: Replacements,
 }
 
 impl signals::Ending for PoolEnding {
@@ -357,7 +364,7 @@ impl signals::Ending for PoolEnding {
 
     fn steer(&self, wish: Wish) {
         match wish {
-            Wish::Replace => steering::replace(&self.pool, &self.workers),
+            Wish::Replace => self.replacements.replace(&self.pool, &self.workers),
             Wish::More => steering::resize(&self.pool, true),
             Wish::Less => steering::resize(&self.pool, false),
             Wish::Status => steering::tell_status(&self.pool),

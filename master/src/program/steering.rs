@@ -1,6 +1,9 @@
 //! What signals ask of a running pool, other than to end it.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use super::{
     arguments::WorkerOptions,
@@ -9,28 +12,55 @@ use super::{
 };
 use crate::{Pool, PoolStatus, WorkerStatus, report::Seconds};
 
-/// Replaces the workers by those that their commands name now, and tells how it went.
-pub(super) fn replace(pool: &Arc<Pool>, options: &WorkerOptions) {
-    let commands = match worker_commands(options) {
-        Ok(commands) => commands,
-        Err(refusal) => {
-            return complain_aside(format!("the workers are not replaced: {}", refusal.message));
-        }
-    };
-    let pool = Arc::clone(pool);
-    // Signals are heard on meanwhile.
-    let replace_all = move || {
-        for (kind, (command, _)) in commands.into_iter().enumerate() {
-            let text = format!("all workers are now `{command}`");
-            match pool.replace_kind(kind, command).and_then(crate::Replacement::wait) {
-                Ok(()) => complain_aside(text),
-                Err(error) => complain_aside(error.to_string()),
+/// The replacements that were asked for. The last one stands: those before it do not go on to a
+/// further kind of worker, which would have the pool give up the last one in turn.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Replacements(Arc<Mutex<u64>>);
+
+impl Replacements {
+    fn lock(&self) -> MutexGuard<'_, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> u64 {
+        let mut last = self.lock();
+        *last += 1;
+        *last
+    }
+
+    /// Begins with a kind of worker, unless a later replacement was asked for.
+    fn begin<T>(&self, number: u64, begin: impl FnOnce() -> T) -> Option<T> {
+        let last = self.lock();
+        (*last == number).then(begin)
+    }
+
+    /// Replaces the workers by those that their commands name now, and tells how it went.
+    pub(super) fn replace(&self, pool: &Arc<Pool>, options: &WorkerOptions) {
+        let commands = match worker_commands(options) {
+            Ok(commands) => commands,
+            Err(refusal) => {
+                let text = format!("the workers are not replaced: {}", refusal.message);
+                return complain_aside(text);
             }
+        };
+        let (this, pool, number) = (self.clone(), Arc::clone(pool), self.next());
+        // Signals are heard on meanwhile.
+        let replace_all = move || {
+            for (kind, (command, _)) in commands.into_iter().enumerate() {
+                let text = format!("all workers are now `{command}`");
+                let begun = this.begin(number, || pool.replace_kind(kind, command));
+                let Some(begun) = begun else { return };
+                match begun.and_then(crate::Replacement::wait) {
+                    Ok(()) => complain_aside(text),
+                    Err(error) => complain_aside(error.to_string()),
+                }
+            }
+        };
+        let thread =
+            std::thread::Builder::new().name("master-replacement".into()).spawn(replace_all);
+        if let Err(error) = thread {
+            complain_aside(format!("the workers are not replaced: cannot start a thread: {error}"));
         }
-    };
-    let thread = std::thread::Builder::new().name("master-replacement".into()).spawn(replace_all);
-    if let Err(error) = thread {
-        complain_aside(format!("the workers are not replaced: cannot start a thread: {error}"));
     }
 }
 
