@@ -177,6 +177,17 @@ fn short_tasks_that_leak_are_noticed_too() {
     });
 }
 
+/// A chunk is not taken back from a worker that has it.
+#[test]
+fn a_worker_that_has_grown_too_large_finishes_its_chunk() {
+    watched(|| {
+        let pool = growing(1).soft_memory_limit(60 * MEBIBYTE).build().unwrap();
+        let leaked: Vec<u64> = pool.map_chunked("grow", [40; 8], 4).unwrap();
+        assert_eq!(leaked, [40, 80, 120, 160, 40, 80, 120, 160]);
+        assert_eq!(pool.status().unwrap().counters.lost, 0);
+    });
+}
+
 #[test]
 fn the_command_line_knows_the_limits_of_memory() {
     let arguments = ["--processes", "1", "--soft-memory", "80M", "--chunksize", "1"];

@@ -357,8 +357,9 @@ impl PoolBuilder {
         self
     }
 
-    /// A worker with more resident memory than this, in bytes, is replaced after the task in hand;
-    /// not before its first task, as its successor would be no smaller. Default: no limit.
+    /// A worker with more resident memory than this, in bytes, is replaced after the task in hand,
+    /// and what it was sent together with it: chunks of 1 keep closest to the limit. Not before its
+    /// first task, as its successor would be no smaller. Default: no limit.
     ///
     /// ```
     /// use master::Pool;
@@ -375,7 +376,8 @@ impl PoolBuilder {
 
     /// A worker with more resident memory than this, in bytes, is killed; the task in hand is
     /// [`Error::Lost`] with that reason. Memory is looked at every 50 ms, so a worker may exceed the
-    /// limit by what it takes in that time. Default: no limit.
+    /// limit by what it takes in that time. One that is over it before its first task counts as a
+    /// failed start, as by [`Self::restart_intensity`]. Default: no limit.
     ///
     /// ```
     /// use master::Pool;
