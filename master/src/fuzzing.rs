@@ -210,7 +210,7 @@ impl Pool {
 
     fn exit(&mut self, id: WorkerId, unread: Unread) {
         self.workers.remove(&id);
-        self.handle(Event::Exited { worker: id, unread });
+        self.handle(Event::Exited { worker: id, unread, struck: false });
     }
 
     fn conclude(&mut self, batch: u64, items: Range<u64>) {

@@ -12,7 +12,7 @@ use integration_tests::{
     leftovers::{MARK, started_with},
 };
 use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, pidfd_open, pidfd_send_signal, setrlimit,
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getpgid, pidfd_open, pidfd_send_signal, setrlimit,
 };
 
 use crate::{random::Random, support::Mark, tally::Tally};
@@ -40,8 +40,15 @@ const LONGEST_STOP: u64 = 3_000;
 /// library finds no stack overflow, and stands back for the next.
 const DEADLY: [Signal; 4] = [Signal::KILL, Signal::TERM, Signal::SEGV, Signal::ABORT];
 
-/// Strikes workers that have served at least once. One that dies before that is a start that
-/// failed, of which a pool endures only three, for good reason.
+/// So often in a hundred a worker is struck whatever it is doing, also one that is being started
+/// or has just got ready; otherwise one that has served. A worker that was asked for nothing yet
+/// looks broken if it aborts, so such a strike is one that only somebody else can have dealt.
+const ANY: u64 = 30;
+
+/// So many of these, from the first on, nobody raises by a fault of its own.
+const FROM_OUTSIDE: usize = 2;
+
+/// Strikes workers at random.
 pub(crate) struct Killer<'a> {
     mark: &'a Mark,
     tally: &'a Tally,
@@ -137,7 +144,9 @@ impl<'a> Killer<'a> {
             self.stop(pid, process, (!for_ever).then(|| Deadline::after(time)));
             return true;
         }
-        let number = usize::try_from(self.random.within(0..=DEADLY.len() as u64 - 1)).unwrap();
+        let served = self.tally.served(|_| true).contains(&pid);
+        let signals = if served { DEADLY.len() } else { FROM_OUTSIDE };
+        let number = usize::try_from(self.random.within(0..=signals as u64 - 1)).unwrap();
         self.kill(&process, number)
     }
 
@@ -174,16 +183,22 @@ impl<'a> Killer<'a> {
         }
     }
 
-    /// Some worker that lives and has served. What is held is no number, which might become that
-    /// of another process, but the process itself.
+    /// Some worker that lives. What is held is no number, which might become that of another
+    /// process, but the process itself.
     fn victim(&mut self) -> Option<(u32, OwnedFd)> {
-        let mut served = self.tally.served(|pid| is_ours(self.mark, pid));
+        let mut workers = self.tally.served(|pid| is_ours(self.mark, pid));
+        if self.random.percent(ANY) {
+            // Workers lead their groups; what they have started does not.
+            let leads = |pid: &Pid| getpgid(Some(*pid)) == Ok(*pid);
+            let leaders = self.mark.processes().into_iter().filter(leads);
+            workers = leaders.filter_map(|pid| u32::try_from(pid.as_raw_pid()).ok()).collect();
+        }
         // Who is stopped stays, and would soon be the only one that is struck.
-        served.retain(|&pid| self.stopped.iter().all(|stopped| stopped.pid != pid));
-        if served.is_empty() {
+        workers.retain(|&pid| self.stopped.iter().all(|stopped| stopped.pid != pid));
+        if workers.is_empty() {
             return None;
         }
-        let pid = *self.random.pick(&served);
+        let pid = *self.random.pick(&workers);
         let process = pidfd_open(as_pid(pid)?, PidfdFlags::empty()).ok()?;
         is_ours(self.mark, pid).then_some((pid, process))
     }

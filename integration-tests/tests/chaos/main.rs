@@ -15,7 +15,8 @@
 //! - [`tasks`]: what is called, and what has to come back;
 //! - [`calls`]: in which form, and what holds for each;
 //! - [`tally`]: what became of all tasks;
-//! - [`killer`]: the chaos.
+//! - [`killer`]: the chaos;
+//! - [`changer`]: a pool that is resized, and whose workers are replaced, meanwhile.
 
 #![allow(
     clippy::unwrap_used,
@@ -30,6 +31,7 @@
 mod support;
 
 mod calls;
+mod changer;
 mod killer;
 mod random;
 mod tally;
@@ -42,10 +44,10 @@ use integration_tests::{
     library::{command, watched_for},
     this_process::{Things, memory, peak_memory},
 };
-use master::Pool;
+use master::{Pool, command::WorkerCommand};
 use protocol::launch::ADDRESS_VARIABLE;
 
-use self::{calls::Caller, killer::Killer, random::Random, tally::Tally};
+use self::{calls::Caller, changer::Changes, killer::Killer, random::Random, tally::Tally};
 use support::{Mark, wait_until};
 
 /// How long the short form makes chaos.
@@ -98,11 +100,12 @@ fn chaos(seed: u64, time: Duration, long: bool) {
 
     let mut random = Random::new(seed);
     let limit = *random.pick(&TASKS_PER_WORKER);
-    let pool = build(&mark, worker, limit);
+    let worker = noting(&mark, worker);
+    let pool = build(&mark, &worker, limit);
     let directory = wait_for_directory(&mark);
     let mut killer = Killer::new(&mark, &tally, random, long);
     let (callers_ended, until) = channel::<()>();
-    let struck = thread::scope(|scope| {
+    let (struck, changes) = thread::scope(|scope| {
         let killer = scope.spawn(move || {
             killer.strike_until(&until);
             killer
@@ -119,7 +122,9 @@ fn chaos(seed: u64, time: Duration, long: bool) {
             });
         }
         drop(callers_ended);
-        killer.join().unwrap()
+        let random = Random::new(seed ^ (CALLERS + 1));
+        let changes = Changes::make_until(&pool, &worker, random, end);
+        (killer.join().unwrap(), changes)
     });
 
     let ending = Deadline::after(LONGEST_END);
@@ -131,7 +136,7 @@ fn chaos(seed: u64, time: Duration, long: bool) {
 
     let limit = limit.map_or("no limit".into(), |tasks| format!("{tasks} tasks a worker"));
     eprintln!(
-        "chaos: {limit}; {tally}; {strikes}; {} starts; the pool took {took:.1?} to end; {} MiB at most",
+        "chaos: {limit}; {tally}; {strikes}; {changes}; {} starts; the pool took {took:.1?} to end; {} MiB at most",
         mark.lines("starts").len(),
         peak_memory() >> 10,
     );
@@ -142,13 +147,16 @@ fn chaos(seed: u64, time: Duration, long: bool) {
     assert!(peak_memory() < MOST_MEMORY, "{} KiB, now {} KiB", peak_memory(), memory());
 }
 
-/// The pool that is tested. Each start of a worker is noted before it becomes a worker.
-fn build(mark: &Mark, worker: &str, limit: Option<u64>) -> Pool {
+/// A command that notes each start of a worker before it becomes one.
+fn noting(mark: &Mark, worker: &str) -> WorkerCommand {
     let script = format!("echo >> {}; exec {worker}", mark.file("starts"));
-    let builder = Pool::builder()
-        .worker(command(&["sh", "-c", &script]))
-        .processes(WORKERS)
-        .task_timeout(TASK_TIMEOUT);
+    command(&["sh", "-c", &script])
+}
+
+/// The pool that is tested.
+fn build(mark: &Mark, worker: &WorkerCommand, limit: Option<u64>) -> Pool {
+    let builder =
+        Pool::builder().worker(worker.clone()).processes(WORKERS).task_timeout(TASK_TIMEOUT);
     let builder = match limit {
         Some(limit) => builder.max_tasks_per_child(limit),
         None => builder,

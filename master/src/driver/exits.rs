@@ -1,6 +1,6 @@
 //! The end of a process: what it still had to say is heard, then the machine judges.
 
-use signal_hook::consts::SIGKILL;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
 
 use super::{source::Source, supervisor::Supervisor};
 use crate::{
@@ -74,6 +74,9 @@ impl Supervisor {
         self.shared.update(|status| status.exit = exit);
         self.obituaries.insert(worker, report);
         let unread = if process.unread { Unread::Something } else { Unread::Nothing };
-        self.machine.handle(time, Event::Exited { worker, unread });
+        let signal = |signal| exit == Some(Exit::Signal(signal));
+        let struck = !killed && signal(SIGKILL)
+            || !process.terminated && [SIGTERM, SIGINT, SIGHUP].into_iter().any(signal);
+        self.machine.handle(time, Event::Exited { worker, unread, struck });
     }
 }

@@ -43,9 +43,10 @@ impl Supervisor {
             Action::Terminate { worker } => {
                 // One that has said that its initializer failed leaves by itself, with a status
                 // of its own that a signal would hide.
-                if let Some(process) = self.processes.get(&worker)
+                if let Some(process) = self.processes.get_mut(&worker)
                     && !process.leaves
                 {
+                    process.terminated = true;
                     process.child.terminate();
                 }
             }
@@ -160,6 +161,7 @@ impl Supervisor {
             reason,
             unread,
             cut_short: false,
+            terminated: false,
             killed,
             leaves,
         })

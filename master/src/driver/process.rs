@@ -36,6 +36,8 @@ pub(super) struct Process {
     pub(super) unread: bool,
     /// The connection ended inside a frame, as it does when a worker dies while it writes.
     pub(super) cut_short: bool,
+    /// The master has sent it the polite signal, unless it ended before.
+    pub(super) terminated: bool,
     /// The master has killed it, unless it ended before.
     pub(super) killed: bool,
     /// It has said that its initializer failed, after which it has to exit.

@@ -21,9 +21,11 @@ pub(super) struct StartBudget {
     next_try: Duration,
     /// The starts that failed within the period, and were not made good since.
     failures: VecDeque<FailedStart>,
+    /// When the last one of the row failed.
+    last: Option<Time>,
     in_a_row: u32,
-    /// Of those in a row, the ones that never got ready.
-    unready_in_a_row: u32,
+    /// Of those in a row, the ones without an excuse.
+    inexcusable_in_a_row: u32,
     /// Failures at about the same time are one wave, for which there is one wait: when it began,
     /// how long it lasts at the least, and how many there were in a row.
     wave: Option<(Time, Duration)>,
@@ -36,8 +38,9 @@ pub(super) struct StartBudget {
 pub(super) struct FailedStart {
     pub(super) time: Time,
     pub(super) group: GroupId,
-    /// Its worker was ready, and died before it was given anything.
-    pub(super) was_ready: bool,
+    /// Its worker had been ready, or somebody else killed it: that may have befallen all of them at
+    /// once, and says little about the next start.
+    pub(super) excusable: bool,
 }
 
 impl StartBudget {
@@ -50,8 +53,9 @@ impl StartBudget {
                 .max(settings.ready_timeout)
                 .saturating_add(MAX_BACKOFF * 5 / 4),
             failures: VecDeque::new(),
+            last: None,
             in_a_row: 0,
-            unready_in_a_row: 0,
+            inexcusable_in_a_row: 0,
             wave: None,
             waves: 0,
             not_before: Duration::ZERO,
@@ -59,12 +63,11 @@ impl StartBudget {
     }
 
     /// Counts a failed start, and tells whether the budget is spent: so many have failed within
-    /// the period, or one after another, however long each of them took. Workers that were ready
-    /// may die once for each of the `seats` beyond that: somebody may have killed them all.
+    /// the period, or one after another, however long each of them took. Those that are
+    /// excusable may be as many more as there are `seats`.
     pub(super) fn spend(&mut self, failed: FailedStart, seats: usize, jitter: &mut Jitter) -> bool {
         let now = failed.time;
-        let last = self.failures.back().map(|last| last.time);
-        if last.is_some_and(|last| now.saturating_sub(last) > self.next_try) {
+        if self.last.is_some_and(|last| now.saturating_sub(last) > self.next_try) {
             self.forget_row();
         }
         let is_old = |then: &FailedStart| now.saturating_sub(then.time) > self.period;
@@ -72,18 +75,24 @@ impl StartBudget {
             self.failures.pop_front();
         }
         self.failures.push_back(failed);
+        self.last = Some(now);
         self.in_a_row += 1;
-        self.unready_in_a_row += u32::from(!failed.was_ready);
+        self.inexcusable_in_a_row += u32::from(!failed.excusable);
+        self.delay(now, jitter);
+        let inexcusable = self.failures.iter().filter(|failed| !failed.excusable).count();
+        let most = self.intensity.saturating_add(seats);
+        inexcusable.max(self.inexcusable_in_a_row as usize) > self.intensity
+            || self.failures.len().max(self.in_a_row as usize) > most
+    }
+
+    /// Has the next start wait, without counting a failure.
+    pub(super) fn delay(&mut self, now: Time, jitter: &mut Jitter) {
         if self.wave.is_none_or(|(began, least)| now >= began + least) {
             let backoff = MAX_BACKOFF.min(FIRST_BACKOFF * 2_u32.pow(self.waves.min(10)));
             self.wave = Some((now, backoff));
             self.waves += 1;
             self.not_before = now + jitter.stretch(backoff);
         }
-        let unready = self.failures.iter().filter(|failed| !failed.was_ready).count();
-        let most = self.intensity.saturating_add(seats);
-        unready.max(self.unready_in_a_row as usize) > self.intensity
-            || self.failures.len().max(self.in_a_row as usize) > most
     }
 
     /// A worker has served: the next failure is the first in its row.
@@ -93,8 +102,9 @@ impl StartBudget {
     }
 
     const fn forget_row(&mut self) {
+        self.last = None;
         self.in_a_row = 0;
-        self.unready_in_a_row = 0;
+        self.inexcusable_in_a_row = 0;
         self.wave = None;
         self.waves = 0;
     }
@@ -104,13 +114,14 @@ impl StartBudget {
     pub(super) fn make_good(&mut self, group: GroupId, started: Time) {
         let count = self.failures.len();
         self.failures.retain(|failed| failed.group != group || failed.time >= started);
-        if self.failures.len() < count {
+        let delayed = self.wave.is_some_and(|(began, _)| began < started);
+        if self.failures.is_empty() && (count > 0 || delayed) {
+            self.succeed();
+        } else if self.failures.len() < count {
             let left = u32::try_from(self.failures.len()).unwrap_or(u32::MAX);
             self.in_a_row = self.in_a_row.min(left);
-            self.unready_in_a_row = self.unready_in_a_row.min(left);
-            if left == 0 {
-                self.succeed();
-            }
+            self.inexcusable_in_a_row = self.inexcusable_in_a_row.min(left);
+            self.last = self.failures.back().map(|failed| failed.time);
         }
     }
 

@@ -214,7 +214,9 @@ impl<B: Batch> Machine<B> {
             Event::Unfit { worker } => self.unfit(now, worker),
             Event::Misbehaved { worker } => self.stop_at_once(now, worker),
             Event::Disconnected { worker } => self.disconnected(now, worker),
-            Event::Exited { worker, unread } => self.exited(now, worker, unread),
+            Event::Exited { worker, unread, struck } => {
+                self.exited(now, worker, unread, struck);
+            }
         }
     }
 
@@ -405,6 +407,7 @@ impl<B: Batch> Machine<B> {
             given: 0,
             answered: 0,
             was_ready: false,
+            struck: false,
             retiring: false,
             state: State::Greeting {
                 hello_by: now.saturating_add(self.settings.hello_timeout),

@@ -206,8 +206,9 @@ pub(crate) enum Event<B> {
     Misbehaved { worker: WorkerId },
     /// The connection of a worker has ended, and all that it held has been read.
     Disconnected { worker: WorkerId },
-    /// The process of a worker has ended, and all that its connection held has been read.
-    Exited { worker: WorkerId, unread: Unread },
+    /// The process of a worker has ended, and all that its connection held has been read. It is
+    /// struck if somebody else has killed it.
+    Exited { worker: WorkerId, unread: Unread, struck: bool },
 }
 
 /// What a worker can do.

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, ops::Range, time::Duration};
 
 use super::{
     Answer, Batch, CallId, FunctionId, Generation, GroupId, Repertoire, Settings, SlotId, Time,
-    TimeLimit, queue::Taken,
+    TimeLimit, budget::FailedStart, queue::Taken,
 };
 
 /// While a worker has less than this much work before it, by the measured time of its items, it
@@ -38,6 +38,8 @@ pub(super) struct Worker<B> {
     pub(super) answered: u64,
     /// It has been ready.
     pub(super) was_ready: bool,
+    /// Somebody else has killed it.
+    pub(super) struck: bool,
     /// It is given no more, and leaves when it has nothing in flight.
     pub(super) retiring: bool,
     pub(super) state: State<B>,
@@ -368,6 +370,18 @@ impl<B: Batch> Worker<B> {
             }
             State::Greeting { .. } | State::Leaving { .. } | State::Stopping { .. } => None,
         }
+    }
+
+    /// What its end is, if its start counts as failed.
+    pub(super) const fn failed_start(&self, now: Time) -> FailedStart {
+        let excusable = self.was_ready || self.struck;
+        FailedStart { time: now, group: self.group, excusable }
+    }
+
+    /// Whether its end says nothing at all about its start: it was ready, nobody had asked anything
+    /// of it, and somebody killed it.
+    pub(super) const fn is_excused(&self) -> bool {
+        self.struck && self.was_ready && self.given == 0
     }
 
     /// Whether it is on its way to be ready.

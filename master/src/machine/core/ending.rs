@@ -41,9 +41,10 @@ impl<B: Batch> Machine<B> {
         }
     }
 
-    pub(super) fn exited(&mut self, now: Time, id: WorkerId, unread: Unread) {
+    pub(super) fn exited(&mut self, now: Time, id: WorkerId, unread: Unread, struck: bool) {
         let Some(mut worker) = self.workers.remove(&id) else { return };
         self.leave_slot(id, worker.slot);
+        worker.struck = struck;
         let state = std::mem::replace(&mut worker.state, State::Leaving { by: now });
         let (accounted, never_read) = match state {
             State::Greeting { .. } | State::Preparing { .. } => (false, 0),
@@ -58,7 +59,9 @@ impl<B: Batch> Machine<B> {
             self.budget.succeed();
         }
         let was_candidate = self.candidate_gone(id);
-        if !served && !accounted {
+        if !served && !accounted && worker.is_excused() && self.may_excuse(&worker) {
+            self.budget.delay(now, &mut self.jitter);
+        } else if !served && !accounted {
             self.start_gone(now, id, &worker, StartFault::Passing);
         } else if was_candidate && !accounted {
             self.roll_back(now, Some(id), Flaw::Died);
@@ -174,14 +177,20 @@ impl<B: Batch> Machine<B> {
     /// Counts the failed start of a worker that is there yet.
     pub(super) fn start_failed(&mut self, now: Time, id: WorkerId, fault: StartFault) {
         let Some(worker) = self.workers.get(&id) else { return };
-        let Worker { group, generation, was_ready, .. } = *worker;
-        self.count_failed_start(id, generation, FailedStart { time: now, group, was_ready }, fault);
+        let (failed, generation) = (worker.failed_start(now), worker.generation);
+        self.count_failed_start(id, generation, failed, fault);
+    }
+
+    /// Whether it is no more than one of the workers of a pool: the candidate of a replacement, and a
+    /// worker for one call, answer for whatever befalls them.
+    fn may_excuse(&self, worker: &Worker<B>) -> bool {
+        !self.settings.one_call && !self.is_of_new_command(worker.group, worker.generation)
     }
 
     /// Counts the failed start of a worker that is gone.
     fn start_gone(&mut self, now: Time, id: WorkerId, worker: &Worker<B>, fault: StartFault) {
-        let Worker { group, generation, was_ready, .. } = *worker;
-        self.count_failed_start(id, generation, FailedStart { time: now, group, was_ready }, fault);
+        let (failed, generation) = (worker.failed_start(now), worker.generation);
+        self.count_failed_start(id, generation, failed, fault);
     }
 
     /// Counts a failed start, if more are needed; beyond the budget, or where another try would

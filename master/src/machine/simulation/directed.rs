@@ -154,6 +154,25 @@ fn starts_that_fail_are_not_made_good_by_those_before() {
     assert!(rig.failed.is_some());
 }
 
+/// Somebody kills idle workers again and again. Nothing is wrong with the pool.
+#[test]
+fn idle_workers_may_be_killed_for_ever_and_come_back_more_and_more_slowly() {
+    let mut rig = Rig::serving(settings(2));
+    for _ in 0..50 {
+        let last = rig.started.last().unwrap().0;
+        rig.strike(last.0);
+        rig.pass(Duration::from_millis(6_250));
+        rig.prepare();
+    }
+    assert_eq!((rig.failed, rig.started.len()), (None, 52));
+    let pauses: Vec<_> = rig.started.windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
+    assert!(pauses[40..].iter().all(|&pause| pause >= Duration::from_secs(5)), "{pauses:?}");
+    // It waits for nobody once it has work.
+    rig.submit(F, 1, 1);
+    rig.answer_all();
+    assert_eq!(rig.completed.len(), 1);
+}
+
 /// They were ready, and nobody had asked anything of them.
 #[test]
 fn all_idle_workers_may_be_killed_at_once_before_their_first_item() {

@@ -131,6 +131,8 @@ struct Worker {
     told_at: Option<Time>,
     /// Since when it has been idle.
     idle_since: Time,
+    /// Somebody else killed it.
+    struck: bool,
     over_soft: bool,
     over_hard: bool,
 }
@@ -442,8 +444,9 @@ impl Ledger {
 
     /// A worker is gone. The first item that it has not answered may have been running, unless
     /// it is known to be unread: that is so if the last call was not read, and is the only one.
-    pub(super) fn exited(&mut self, now: Time, id: WorkerId, unread: Unread) {
-        let worker = self.workers.remove(&id).unwrap();
+    pub(super) fn exited(&mut self, now: Time, id: WorkerId, unread: Unread, struck: bool) {
+        let mut worker = self.workers.remove(&id).unwrap();
+        worker.struck = struck;
         let shut_down = self.terminated || self.starts.must_fail;
         let untouched = unread == Unread::Something
             && worker.calls() == 1
@@ -491,13 +494,17 @@ impl Ledger {
         if self.rollouts.start_failed(worker) {
             return;
         }
+        let untouched = worker.ready && worker.given == 0;
+        if worker.struck && untouched && !self.settings.one_call {
+            return self.starts.delayed(now);
+        }
         let needed = !self.closed || self.is_waiting();
         if self.is_shut_down() || !needed {
             return;
         }
         let hopeless = fault == StartFault::Permanent && !self.ever_ready.contains(&worker.group);
-        let was_ready = worker.ready;
-        let failed = Failed { time: now, group: worker.group, was_ready };
+        let excusable = worker.ready || worker.struck;
+        let failed = Failed { time: now, group: worker.group, excusable };
         self.starts.failed(failed, self.size, hopeless);
     }
 
@@ -620,6 +627,7 @@ impl Ledger {
             futile_since: None,
             told_at: None,
             idle_since: now,
+            struck: false,
             over_soft: false,
             over_hard: false,
         };

@@ -9,8 +9,8 @@ use super::super::*;
 pub(super) struct Failed {
     pub(super) time: Time,
     pub(super) group: GroupId,
-    /// It was ready, and died with nothing given.
-    pub(super) was_ready: bool,
+    /// It had been ready, or was struck.
+    pub(super) excusable: bool,
 }
 
 /// What is known of the starts that failed.
@@ -22,7 +22,7 @@ pub(super) struct Starts {
     /// When the last one failed.
     last: Option<Time>,
     in_a_row: u32,
-    unready_in_a_row: u32,
+    inexcusable_in_a_row: u32,
     /// When the last wave of failures began, its least wait, and how many waves there were.
     wave: Option<(Time, Duration)>,
     waves: u32,
@@ -41,7 +41,7 @@ impl Starts {
             failures: VecDeque::new(),
             last: None,
             in_a_row: 0,
-            unready_in_a_row: 0,
+            inexcusable_in_a_row: 0,
             wave: None,
             waves: 0,
             not_before: Duration::ZERO,
@@ -57,12 +57,24 @@ impl Starts {
         self.failures.retain(|then| now - then.time <= failed_start_period);
         let slowest = self.settings.ready_timeout.max(self.settings.hello_timeout);
         let next_try = slowest + Duration::from_secs(5) * 5 / 4;
-        if self.last.is_none_or(|last| now - last > next_try) {
+        if self.last.is_some_and(|last| now - last > next_try) {
             self.forget_row();
         }
         self.in_a_row += 1;
-        self.unready_in_a_row += u32::from(!failed.was_ready);
+        self.inexcusable_in_a_row += u32::from(!failed.excusable);
         self.last = Some(now);
+        self.delayed(now);
+        let inexcusable = self.failures.iter().filter(|failed| !failed.excusable).count();
+        self.must_fail |= inexcusable > intensity
+            || self.inexcusable_in_a_row as usize > intensity
+            || self.failures.len() > intensity + seats
+            || self.in_a_row as usize > intensity + seats
+            || hopeless
+            || self.settings.one_call;
+    }
+
+    /// The next start has to wait.
+    pub(super) fn delayed(&mut self, now: Time) {
         if self.wave.is_none_or(|(began, least)| now >= began + least) {
             let backoff = Duration::from_millis(100) * 2_u32.pow(self.waves.min(10));
             let backoff = backoff.min(Duration::from_secs(5));
@@ -71,13 +83,6 @@ impl Starts {
             self.not_before = now + backoff;
             self.at_the_latest = now + backoff * 5 / 4;
         }
-        let unready = self.failures.iter().filter(|failed| !failed.was_ready).count();
-        self.must_fail |= unready > intensity
-            || self.unready_in_a_row as usize > intensity
-            || self.failures.len() > intensity + seats
-            || self.in_a_row as usize > intensity + seats
-            || hopeless
-            || self.settings.one_call;
     }
 
     /// A worker that had served has ended.
@@ -90,7 +95,7 @@ impl Starts {
 
     const fn forget_row(&mut self) {
         self.in_a_row = 0;
-        self.unready_in_a_row = 0;
+        self.inexcusable_in_a_row = 0;
         self.wave = None;
         self.waves = 0;
     }
@@ -99,15 +104,15 @@ impl Starts {
     pub(super) fn proved(&mut self, group: GroupId, started: Time) {
         let before = self.failures.len();
         self.failures.retain(|failed| failed.group != group || failed.time >= started);
-        if self.failures.len() == before {
-            return;
+        let delayed = self.wave.is_some_and(|(began, _)| began < started);
+        if self.failures.is_empty() && (before > 0 || delayed) {
+            return self.served();
         }
-        let left = u32::try_from(self.failures.len()).unwrap();
-        self.in_a_row = self.in_a_row.min(left);
-        self.unready_in_a_row = self.unready_in_a_row.min(left);
-        self.last = self.failures.back().map(|failed| failed.time);
-        if self.failures.is_empty() {
-            self.served();
+        if self.failures.len() < before {
+            let left = u32::try_from(self.failures.len()).unwrap();
+            self.in_a_row = self.in_a_row.min(left);
+            self.inexcusable_in_a_row = self.inexcusable_in_a_row.min(left);
+            self.last = self.failures.back().map(|failed| failed.time);
         }
     }
 

@@ -316,8 +316,9 @@ impl World {
             true => Unread::Something,
             false => Unread::Nothing,
         };
-        self.ledger.exited(self.now, worker, unread);
-        self.machine.handle(self.now, Event::Exited { worker, unread });
+        let struck = self.random.chance(200);
+        self.ledger.exited(self.now, worker, unread, struck);
+        self.machine.handle(self.now, Event::Exited { worker, unread, struck });
     }
 
     fn settle(&mut self) {

@@ -236,8 +236,9 @@ impl PoolBuilder {
     /// How many starts of workers may fail within [`Self::restart_period`], or in a row however
     /// long each takes; the next one makes the pool fail. A start fails if its worker is not ready
     /// in time, or dies without ever having been given a task; a worker that has served is replaced
-    /// at once and does not count. Workers that had been ready may die once more for each seat, as
-    /// when somebody kills them all. Failures are made good by a worker that is started after them
+    /// at once and does not count, nor does one that somebody kills while it waits for its first
+    /// task. Of workers that had been ready, or that somebody else killed, so many more may fail as
+    /// there are seats. Failures are made good by a worker that is started after them
     /// and answers. Between failed starts there is a wait of 100 ms, which doubles up
     /// to 5 s, and to which chance adds up to a fourth. Default: 3.
     ///

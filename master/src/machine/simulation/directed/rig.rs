@@ -247,7 +247,15 @@ impl Rig {
         self.ending.retain(|&other| other != worker);
         self.outstanding.remove(&worker);
         self.unprepared.retain(|&other| other != worker);
-        self.handle(Event::Exited { worker, unread });
+        self.handle(Event::Exited { worker, unread, struck: false });
+    }
+
+    /// Somebody kills a worker.
+    pub(super) fn strike(&mut self, worker: u64) {
+        let worker = WorkerId(worker);
+        self.outstanding.remove(&worker);
+        self.unprepared.retain(|&other| other != worker);
+        self.handle(Event::Exited { worker, unread: Unread::Nothing, struck: true });
     }
 
     /// A worker dies idle, after an item.
