@@ -185,6 +185,17 @@ fn what_is_concluded_before_is_not_concluded_again() {
 }
 
 #[test]
+fn what_was_sent_goes_on_after_a_withdrawal() {
+    let mut rig = Rig::serving(settings(1));
+    rig.submit(F, 5, 2);
+    rig.handle(Event::Withdrawn { batch: 0 });
+    assert_eq!(rig.concluded, [(0, 2..5)]);
+    rig.pass(Duration::from_secs(1));
+    rig.answer_all();
+    assert_eq!((&rig.completed[..], rig.terminated.len(), rig.started.len()), (&[0, 1][..], 0, 1));
+}
+
+#[test]
 fn a_million_items_are_concluded_together() {
     const MILLION: u64 = 1_000_000;
     let mut machine = Machine::new(settings(1));

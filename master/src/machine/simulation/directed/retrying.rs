@@ -131,6 +131,21 @@ fn an_item_whose_time_is_over_has_killed_nobody() {
 }
 
 #[test]
+fn an_item_whose_time_was_over_is_no_poison_after_its_first_kill() {
+    let poison_limit = NonZeroU32::new(2).unwrap();
+    let mut rig = Rig::serving(Settings { poison_limit, ..retrying(1, 9) });
+    rig.submit(F, 1, 1);
+    rig.pass(LIMIT);
+    for (worker, retries) in [(0, 1), (1, 2), (2, 2)] {
+        rig.exit(worker, Unread::Nothing);
+        rig.prepare();
+        assert_eq!((rig.retried.len(), rig.ended.len()), (retries, usize::from(worker == 2)));
+        rig.pass(BACKOFF * 3);
+    }
+    let [(0, Ending::Lost { poison: true, .. })] = rig.ended[..] else { panic!("{:?}", rig.ended) };
+}
+
+#[test]
 fn an_item_whose_time_is_over_waits_for_the_end_of_its_worker() {
     let mut rig = with_an_item_that_is_held();
     rig.prepare();
