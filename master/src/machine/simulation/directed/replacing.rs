@@ -426,6 +426,27 @@ fn a_command_that_is_taken_back_knows_what_it_knew() {
     assert_eq!((rig.completed.len(), rig.ended.len(), generations(&rig)), (2, 0, vec![0, 0]));
 }
 
+/// It is the old command that fails then, so that it counts.
+#[test]
+fn a_start_that_fails_on_the_way_back_counts_and_is_tried_again() {
+    let mut rig = Rig::serving(settings(2));
+    rig.replace(1);
+    rig.prepare();
+    rig.pass(PROOF_PATIENCE);
+    rig.exit(0, Unread::Nothing);
+    rig.not_started(3, StartFault::Passing);
+    for worker in 4..7 {
+        assert_eq!((rig.generation(worker), rig.flaws.len(), rig.failed), (0, 1, None));
+        rig.exit(worker, Unread::Nothing);
+        assert_eq!(rig.started.len() as u64, worker + 1, "it waits before it tries again");
+        rig.pass(SECOND);
+    }
+    assert_eq!(rig.started.len(), 8);
+    rig.prepare();
+    rig.run(|_| Fate::Answer);
+    assert_eq!((generations(&rig), &rig.rolled_out[..], rig.failed), (vec![0; 2], &[0][..], None));
+}
+
 #[test]
 fn a_second_replacement_gives_up_the_first() {
     for ready in [false, true] {
