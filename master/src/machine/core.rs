@@ -316,11 +316,14 @@ impl<B: Batch> Machine<B> {
             self.stop(now, id);
             return self.roll_back(now, Some(id), Flaw::Lacks(missing));
         }
-        // One that is on trial, or on its way out, speaks for itself alone.
-        if let Some(group) = self.groups.get_mut(group.0)
-            && group.generation == generation
-        {
-            group.functions = Some(repertoire.functions.clone());
+        let is_before = self.is_of_command_before(group, generation);
+        // One that is on trial, or of a command that was given up, speaks for itself alone.
+        if let Some(group) = self.groups.get_mut(group.0) {
+            if group.generation == generation {
+                group.functions = Some(repertoire.functions.clone());
+            } else if is_before {
+                group.functions_before = Some(repertoire.functions.clone());
+            }
         }
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.state = State::Preparing { ready_by, repertoire };

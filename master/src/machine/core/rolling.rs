@@ -105,6 +105,11 @@ impl<B: Batch> Machine<B> {
         })
     }
 
+    /// The command of a new worker is the one to which this replacement may go back.
+    pub(super) fn is_of_command_before(&self, group: GroupId, generation: Generation) -> bool {
+        self.rollout.is_some_and(|rollout| rollout.group == group && rollout.from == generation)
+    }
+
     /// The candidate that is gone, if it was that, need not be waited for.
     pub(super) fn candidate_gone(&mut self, id: WorkerId) -> bool {
         match &mut self.rollout {

@@ -447,6 +447,29 @@ fn a_start_that_fails_on_the_way_back_counts_and_is_tried_again() {
     assert_eq!((generations(&rig), &rig.rolled_out[..], rig.failed), (vec![0; 2], &[0][..], None));
 }
 
+/// It may have been started before the new one was proven, and have come only after.
+#[test]
+fn a_command_that_is_taken_back_knows_what_it_said_last() {
+    let mut rig = Rig::new(settings(2));
+    rig.greet(0, &[F]);
+    rig.ready(0);
+    rig.replace(1);
+    rig.greet(2, &[F]);
+    rig.ready(2);
+    rig.pass(PROOF_PATIENCE);
+    rig.greet(1, &[F, G]);
+    rig.ready(1);
+    rig.exit(0, Unread::Nothing);
+    rig.not_started(3, StartFault::Passing);
+    assert_eq!((&rig.flaws[..], rig.generation(4)), (&[Flaw::Died][..], 0));
+    rig.exit(1, Unread::Nothing);
+    rig.submit(G, 1, 1);
+    assert_eq!(rig.ended, []);
+    rig.repertoires.insert(0, with(&[F, G]));
+    rig.run_on(|_| Fate::Answer);
+    assert_eq!((rig.completed.len(), rig.ended.len(), generations(&rig)), (1, 0, vec![0, 0]));
+}
+
 #[test]
 fn a_second_replacement_gives_up_the_first() {
     for ready in [false, true] {
