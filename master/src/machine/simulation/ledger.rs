@@ -180,6 +180,7 @@ impl Worker {
 impl Ledger {
     pub(super) fn new(settings: Settings) -> Self {
         let groups = settings.slots.iter().map(|group| group.0 + 1).max().unwrap_or(0);
+        let rollouts = Rollouts::new(&settings);
         Self {
             starts: Starts::new(settings.clone()),
             size: settings.slots.len(),
@@ -202,7 +203,7 @@ impl Ledger {
             to_be_retried: Vec::new(),
             apart: BTreeMap::new(),
             resting: BTreeSet::new(),
-            rollouts: Rollouts::default(),
+            rollouts,
         }
     }
 
@@ -305,7 +306,9 @@ impl Ledger {
     pub(super) fn measured(&mut self, id: WorkerId, memory: u64) {
         let over = |limit: Option<u64>| limit.is_some_and(|limit| memory > limit);
         let worker = self.workers.get_mut(&id).unwrap();
-        if worker.greeted && !worker.dismissed {
+        // Whoever is through with its one call leaves by itself.
+        let leaves = self.settings.one_call && worker.given > 0 && worker.outstanding.is_empty();
+        if worker.greeted && !worker.dismissed && !leaves {
             worker.over_soft |= over(self.settings.soft_memory) && worker.given > 0;
             worker.over_hard |= over(self.settings.hard_memory);
         }

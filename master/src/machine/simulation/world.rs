@@ -158,7 +158,8 @@ impl World {
                     let memory = self.random.below(1_000);
                     self.ledger.measured(worker, memory);
                     self.machine.handle(self.now, Event::Measured { worker, memory });
-                    self.schedule_within(Duration::from_secs(2), Happening::IsMeasured(worker));
+                    let pause = Duration::from_millis(self.random.between(1, 2_000));
+                    self.schedule(self.now + pause, Happening::IsMeasured(worker));
                 }
             }
             Happening::Answers(worker, call, item, verdict) => {

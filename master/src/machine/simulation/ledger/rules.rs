@@ -86,6 +86,10 @@ impl Ledger {
         if self.terminated || self.failed || !worker.is_serving() {
             return;
         }
+        // It may have been stopped before that was heard of it.
+        if worker.outstanding.is_empty() && worker.ready_at == now {
+            return;
+        }
         let first = worker.outstanding.front().expect("stopped for nothing");
         let futile = worker.futile_since.expect("stopped in an item that is wanted");
         let function = self.batches[&first.load].function;
@@ -141,7 +145,7 @@ impl Ledger {
         if !other && !aged {
             self.rollouts.replaced(&self.workers[&id]);
         }
-        if spare && !self.rollouts.ever {
+        if spare && !self.rollouts.ever && !self.workers[&id].seatless {
             self.resting.insert(self.workers[&id].slot);
         }
         self.workers.get_mut(&id).unwrap().drained = Some((now, only_aged));
