@@ -79,7 +79,7 @@ pub enum WorkerState {
     Idle,
     /// It has tasks.
     Busy,
-    /// It has tasks, is given no more, and leaves after them.
+    /// It is given no more, and leaves when it has finished what it has.
     Retiring,
     /// It was asked to leave.
     Leaving,

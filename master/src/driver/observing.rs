@@ -32,8 +32,8 @@ impl Supervisor {
         };
         let state = match view.state {
             StateView::Starting => WorkerState::Starting,
+            StateView::Idle | StateView::Busy { .. } if view.retiring => WorkerState::Retiring,
             StateView::Idle => WorkerState::Idle,
-            StateView::Busy { .. } if view.retiring => WorkerState::Retiring,
             StateView::Busy { .. } => WorkerState::Busy,
             StateView::Leaving => WorkerState::Leaving,
             StateView::Stopping => WorkerState::Stopping,

@@ -4,10 +4,7 @@ mod again;
 mod rollout;
 mod rules;
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use self::{again::Tries, rollout::Rollouts};
 use super::{

@@ -273,13 +273,6 @@ impl Rig {
         self.settle();
     }
 
-    /// Time passes until the machine has to look again. Returns how much.
-    pub(super) fn pass_to_deadline(&mut self) -> Duration {
-        let time = self.machine.deadline().unwrap() - self.now;
-        self.pass(time);
-        time
-    }
-
     /// Time passes, with nothing else happening.
     pub(super) fn pass(&mut self, time: Duration) {
         self.now += time;
