@@ -84,6 +84,10 @@ impl Supervisor {
                  before it completed",
                 report.command
             ),
+            (Flaw::Hangs, Some(report)) => format!(
+                "`{}` was over the time limit of a task that it was tried on",
+                report.command
+            ),
             (Flaw::GivenUp, _) | (_, None) => {
                 "it was given up, as the pool ends or is to have yet other workers".to_owned()
             }

@@ -302,6 +302,8 @@ pub(crate) enum Flaw {
     Lacks(FunctionId),
     /// One failed in each of the first items, and those before it did not.
     Fails,
+    /// One was over a limit of time with one of the first items.
+    Hangs,
     /// The pool is not running any more, or the workers are to be replaced by yet others.
     GivenUp,
 }

@@ -107,8 +107,8 @@ impl Pool {
     /// One new worker is started beside the others. It has to have all functions that are in use,
     /// and to prove itself: on 3 tasks, or by being idle for 100 ms if there are none. Then the
     /// others are replaced, one after another, each when it has finished what it has. If a new one
-    /// cannot be started, or dies on trial, or fails in every task of the trial where the old ones
-    /// did not, the pool goes back to the old command. A task in which a new worker dies is lost
+    /// cannot be started, or dies or times out on trial, or fails in every task of the trial where
+    /// the old ones did not, the pool goes back to the old command. A task in which a new worker dies is lost
     /// like any other.
     ///
     /// ```

@@ -118,12 +118,16 @@ impl<B: Batch> Machine<B> {
             }
             _ => None,
         };
+        let timed_out = concluded.is_some() && overdue.is_some();
         if let (Some((taken, item)), Some((_, limit))) = (concluded, overdue) {
             self.time_out(taken, item, id, after, limit);
         }
         match told {
             Some((call, item)) => self.actions.push(Action::Cancel { worker: id, call, item }),
             None => self.stop(now, id),
+        }
+        if timed_out && self.is_on_trial(id) {
+            self.roll_back(now, Some(id), Flaw::Hangs);
         }
     }
 

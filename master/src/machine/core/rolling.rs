@@ -110,6 +110,11 @@ impl<B: Batch> Machine<B> {
         self.rollout.is_some_and(|rollout| rollout.group == group && rollout.from == generation)
     }
 
+    /// Whether a worker has still to prove its command.
+    pub(super) fn is_on_trial(&self, id: WorkerId) -> bool {
+        self.rollout.is_some_and(|rollout| rollout.proving && rollout.candidate == Some(id))
+    }
+
     /// The candidate that is gone, if it was that, need not be waited for.
     pub(super) fn candidate_gone(&mut self, id: WorkerId) -> bool {
         match &mut self.rollout {

@@ -510,6 +510,7 @@ impl Ledger {
                 assert_eq!((first.load, first.item), (load.id, item), "it was not its turn");
                 assert!(!self.may_retry(&first, false), "it is not tried again");
                 self.note_futility(worker);
+                self.rollout_timed_out(now, worker);
             }
             // It was, as is checked above.
             Ending::Cancelled(Cancellation::ByCaller) => {}

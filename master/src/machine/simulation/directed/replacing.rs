@@ -54,6 +54,26 @@ fn serving(rig: &Rig) -> usize {
     rig.machine.views().filter(serves).count()
 }
 
+/// The next candidate would hang as well.
+#[test]
+fn a_command_that_hangs_on_trial_is_taken_back() {
+    let settings = Settings { task_timeout: Some(SECOND), ..strict(1) };
+    let mut rig = Rig::serving(settings);
+    rig.submit(F, 1, 1);
+    rig.answer_all();
+    rig.replace(1);
+    rig.prepare();
+    rig.submit(F, 2, 1);
+    rig.answer(0);
+    rig.pass(SECOND);
+    assert_eq!((&rig.flaws[..], &rig.rolled_out[..]), (&[Flaw::Hangs][..], &[0][..]));
+    assert_eq!((rig.ended.len(), rig.failed), (1, None));
+    rig.exit(1, Unread::Nothing);
+    rig.submit(F, 1, 1);
+    rig.answer(0);
+    assert_eq!((rig.completed.len(), rig.started.len()), (3, 2));
+}
+
 #[test]
 fn workers_are_replaced_one_at_a_time_and_the_pool_always_serves() {
     for slots in 1..5 {

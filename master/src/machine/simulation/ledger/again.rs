@@ -101,6 +101,7 @@ impl Ledger {
                 batch.items[usize::try_from(item).unwrap()] = ItemState::Apart;
                 self.apart.insert(place, Apart::Held(worker));
                 self.note_futility(worker);
+                self.rollout_timed_out(now, worker);
             }
             Ending::Cancelled(_) => panic!("what was cancelled is tried again"),
         }

@@ -39,6 +39,8 @@ struct Rollout {
     must_fail: bool,
     /// It may be given up, for what became of one of its workers.
     may_fail: bool,
+    /// Who is on trial was over a limit of time.
+    hangs: bool,
     failed: bool,
     given_up: bool,
     /// Who has to prove itself.
@@ -71,6 +73,7 @@ impl Rollouts {
             target,
             must_fail: false,
             may_fail: false,
+            hangs: false,
             failed: false,
             given_up: false,
             trial: None,
@@ -212,6 +215,7 @@ impl Rollouts {
         match flaw {
             Flaw::Died => assert!(must_fail || rollout.may_fail, "given up without a cause"),
             Flaw::Lacks(_) => {}
+            Flaw::Hangs => assert!(rollout.hangs, "given up for what does not hang"),
             Flaw::Fails => {
                 let fails = rollout.completed == 0 && rollout.failures > 0;
                 let fails = fails && !rollout.proven || self.vague;
@@ -313,6 +317,18 @@ impl Ledger {
         self.rollouts.under_way.is_some_and(fails) || self.lacks(id)
     }
 
+    /// A worker is over a limit of time.
+    pub(super) fn rollout_timed_out(&mut self, now: Time, id: WorkerId) {
+        let tried = self.on_trial(now).is_some();
+        if let Some(rollout) = &mut self.rollouts.under_way
+            && rollout.trial == Some(id)
+        {
+            rollout.hangs = true;
+            // It may have passed in the same moment.
+            rollout.must_fail |= !rollout.proven && !rollout.failed && !tried;
+        }
+    }
+
     /// What holds of a replacement whenever the machine rests.
     pub(super) fn check_rollout(&self, now: Time) {
         let Some(rollout) = self.rollouts.under_way else { return };
@@ -350,7 +366,7 @@ impl Ledger {
                 let tried = self.on_trial(now).is_some() || self.rollouts.vague;
                 assert!(tried, "given up before its time");
             }
-            Flaw::Died | Flaw::GivenUp => {}
+            Flaw::Died | Flaw::Hangs | Flaw::GivenUp => {}
         }
         let over = self.closed || self.is_shut_down() || self.starts.must_fail;
         self.rollouts.roll_back(flaw, over);
