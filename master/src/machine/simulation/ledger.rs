@@ -222,7 +222,9 @@ impl Ledger {
             Request::Resize { slots } => {
                 self.size = *slots;
                 self.largest_size = self.largest_size.max(*slots);
-                self.resting.retain(|slot| (slot.0 as usize) < *slots);
+                // Whoever kept the pool from being empty may have lost its seat, and another is to
+                // be taken for it, which could be any.
+                self.resting.clear();
                 for (&id, worker) in &mut self.workers {
                     if worker.slot.0 as usize >= *slots {
                         worker.seatless = true;

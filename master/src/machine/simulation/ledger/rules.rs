@@ -199,11 +199,6 @@ impl Ledger {
         if !self.resting.remove(&slot) || self.rollouts.is_under_way() {
             return;
         }
-        // Whoever kept the pool from being empty may have lost its seat.
-        let live = self.workers.values().filter(|worker| !worker.dismissed).count();
-        if live < self.settings.minimum.min(self.size) {
-            return;
-        }
         let coming = |other: &&Worker| other.group == group && !other.ready && !other.dismissed;
         let coming = self.workers.values().filter(coming).count();
         let functions = self.announced[group.0].as_ref().unwrap();
