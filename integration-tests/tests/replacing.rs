@@ -262,7 +262,8 @@ fn an_initializer_that_fails_in_a_replacement_is_told_to_everyone() {
         pool.join().unwrap();
         assert!(!deadline.left().is_zero(), "it took too long");
         let starts = mark.lines("log").len();
-        assert!(starts <= 6, "{starts} starts");
+        // Two that served, three that may fail, and those for both seats that were tried at once.
+        assert!(starts <= 7, "{starts} starts");
     });
 }
 

@@ -217,6 +217,31 @@ fn after(preparation: &str, arguments: &[&str]) -> Program {
     program("sh").args(["-c", &script]).arg(&executables().master).args(arguments)
 }
 
+/// Who starts it may have no interest in the ends of children, and hands that on.
+#[test]
+fn ends_of_workers_are_seen_though_those_of_children_were_ignored() {
+    let options = ["starmap", "--processes", "1", "--chunksize", "3", "exec"];
+    let program = after("trap '' CHLD; exec", &options);
+    let item = |script: &str| json!(["sh", ["-c", script]]).to_string();
+    let items = [item("true"), item("kill -9 $PPID"), item("true")];
+    let finished = program.args(&items).run();
+    finished.ended(1).said("input 2: lost").said("SIGKILL");
+    assert_eq!(finished.stdout.lines().count(), 2);
+}
+
+/// What came in meanwhile is heard before it is judged by the time that has passed.
+#[test]
+fn a_master_that_was_stopped_for_a_while_blames_nobody() {
+    let program = detached(&["starmap", "--processes", "2", "--timeout", "1s", "sleep"]);
+    let mut running = program.stdin("[0, \"ready\"]\n[0.3, 1]\n[0.3, 2]\n").start();
+    assert_eq!(running.next_line(), "\"ready\"");
+    running.signal(Signal::STOP);
+    let stopped = integration_tests::Deadline::after(std::time::Duration::from_secs(2));
+    stopped.pause(stopped.left());
+    running.signal(Signal::CONT);
+    running.finish().ended(0).printed("\"ready\"\n1\n2\n").was_quiet();
+}
+
 #[test]
 fn a_hang_up_that_is_ignored_stays_so() {
     let options = ["map", "--processes", "1", "--events", "events", "square"];

@@ -207,7 +207,18 @@ struct Channel {
 struct State {
     waiting: VecDeque<PoolEvent>,
     missed: u64,
+    /// When the last event happened, be it missed or not.
+    last_at: Duration,
     ended: bool,
+}
+
+impl State {
+    /// What tells of those that were missed so far, if there are any.
+    fn take_missed(&mut self) -> Option<PoolEvent> {
+        let events = std::mem::take(&mut self.missed);
+        let kind = EventKind::Missed { events };
+        (events > 0).then_some(PoolEvent { at: self.last_at, slot: None, pid: None, kind })
+    }
 }
 
 impl Channel {
@@ -242,6 +253,9 @@ impl Events {
             if let Some(event) = state.waiting.pop_front() {
                 return Some(event);
             }
+            if let Some(missed) = state.take_missed() {
+                return Some(missed);
+            }
             if state.ended {
                 return None;
             }
@@ -270,16 +284,35 @@ impl Iterator for Events {
 
 /// Where a pool tells what happens. Nobody need listen.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Publisher(Arc<Mutex<Vec<Weak<Channel>>>>);
+pub(crate) struct Publisher(Arc<Channels>);
 
-impl Publisher {
+#[derive(Debug, Default)]
+struct Channels(Mutex<Vec<Weak<Channel>>>);
+
+impl Channels {
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<Channel>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn end(&self) {
+        for channel in self.lock().drain(..).filter_map(|channel| channel.upgrade()) {
+            channel.lock().ended = true;
+            channel.changed.notify_all();
+        }
+    }
+}
+
+/// Also where no pool was ever made, nobody waits for ever.
+impl Drop for Channels {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Publisher {
     pub(crate) fn subscribe(&self) -> Events {
         let channel = Arc::new(Channel::default());
-        self.lock().push(Arc::downgrade(&channel));
+        self.0.lock().push(Arc::downgrade(&channel));
         Events(channel)
     }
 
@@ -290,7 +323,7 @@ impl Publisher {
         pid: Option<u32>,
         kind: EventKind,
     ) {
-        let mut channels = self.lock();
+        let mut channels = self.0.lock();
         if channels.is_empty() {
             return;
         }
@@ -298,13 +331,13 @@ impl Publisher {
         let event = PoolEvent { at, slot, pid, kind };
         for channel in channels.iter().filter_map(Weak::upgrade) {
             let mut state = channel.lock();
+            state.last_at = at;
             if state.waiting.len() >= MAX_WAITING_EVENTS {
                 state.missed += 1;
                 continue;
             }
-            if state.missed > 0 {
-                let kind = EventKind::Missed { events: std::mem::take(&mut state.missed) };
-                state.waiting.push_back(PoolEvent { at, slot: None, pid: None, kind });
+            if let Some(missed) = state.take_missed() {
+                state.waiting.push_back(missed);
             }
             state.waiting.push_back(event.clone());
             drop(state);
@@ -314,10 +347,18 @@ impl Publisher {
 
     /// Nothing more will happen.
     pub(crate) fn end(&self) {
-        for channel in self.lock().drain(..).filter_map(|channel| channel.upgrade()) {
-            channel.lock().ended = true;
-            channel.changed.notify_all();
-        }
+        self.0.end();
+    }
+}
+
+/// The subscribers of a pool that is still to be made. A copy of its builder makes another pool,
+/// which they did not subscribe to.
+#[derive(Debug, Default)]
+pub(crate) struct Subscribed(pub(crate) Publisher);
+
+impl Clone for Subscribed {
+    fn clone(&self) -> Self {
+        Self::default()
     }
 }
 
@@ -348,7 +389,33 @@ mod tests {
         let publisher = Publisher::default();
         drop(publisher.subscribe());
         publisher.publish(Duration::ZERO, None, None, EventKind::Ready);
-        assert!(publisher.lock().is_empty(), "who has gone is forgotten");
+        assert!(publisher.0.lock().is_empty(), "who has gone is forgotten");
         assert_eq!(EventKind::Missed { events: 3 }.to_string(), "3 events were dropped");
+        let mut events = publisher.subscribe();
+        drop(publisher);
+        assert!(events.next().is_none(), "there is no pool, and will be none");
+    }
+
+    #[test]
+    fn what_was_missed_at_the_end_is_told() {
+        let publisher = Publisher::default();
+        let events = publisher.subscribe();
+        for at in 0..MAX_WAITING_EVENTS as u64 + 7 {
+            publisher.publish(Duration::from_secs(at), None, None, EventKind::Ready);
+        }
+        publisher.end();
+        let last = events.last().map(|event| event.kind.to_string());
+        assert_eq!(last.as_deref(), Some("7 events were dropped"));
+    }
+
+    #[test]
+    fn a_copy_has_subscribers_of_its_own() {
+        let subscribed = Subscribed::default();
+        let mut events = subscribed.0.subscribe();
+        let copy = subscribed.clone();
+        copy.0.publish(Duration::ZERO, None, None, EventKind::Ready);
+        copy.0.end();
+        subscribed.0.publish(Duration::ZERO, None, None, EventKind::Left);
+        assert!(matches!(events.next().map(|event| event.kind), Some(EventKind::Left)));
     }
 }

@@ -57,7 +57,7 @@ const CHUNKS_A_WORKER: u64 = 4;
 pub struct Pool {
     life: Arc<Life>,
     /// How many workers there are to be.
-    processes: AtomicU64,
+    processes: Arc<AtomicU64>,
     /// How many kinds of workers there are.
     kinds: usize,
 }
@@ -493,24 +493,26 @@ impl Pool {
         ordered: bool,
         chunk_size: u64,
     ) -> Result<(Feeder, Stream), Error> {
-        let chunks = chunk_size.saturating_mul(self.processes() * CHUNKS_A_WORKER);
-        self.open_stream(function, ordered, chunk_size, chunks.max(LOOK_AHEAD_ITEMS))
+        let options = self.stream_options(ordered, chunk_size, LOOK_AHEAD_ITEMS);
+        self.open_stream(function, StreamOptions { grows: true, ..options })
+    }
+
+    fn stream_options(&self, ordered: bool, chunk_size: u64, look_ahead: u64) -> StreamOptions {
+        let enough_for_one = chunk_size.saturating_mul(CHUNKS_A_WORKER);
+        let workers = Arc::clone(&self.processes);
+        StreamOptions { ordered, look_ahead, enough_for_one, workers, grows: false }
     }
 
     fn open_stream(
         &self,
         function: &str,
-        ordered: bool,
-        chunk_size: u64,
-        look_ahead: u64,
+        options: StreamOptions,
     ) -> Result<(Feeder, Stream), Error> {
         let mut now = self.life.now();
         self.check_running(&now)?;
         now.open_inputs += 1;
         drop(now);
         let open = Box::new(OpenInput(Arc::clone(&self.life)));
-        let enough = chunk_size.saturating_mul(self.processes() * CHUNKS_A_WORKER);
-        let options = StreamOptions { ordered, look_ahead, enough };
         let handle = Arc::clone(&self.life.handle);
         Ok(stream::stream(handle, open, function.to_owned(), options))
     }

@@ -9,7 +9,7 @@ use std::{
     ops::Range,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -36,20 +36,24 @@ const MAX_TAKEN_TOGETHER: u64 = 256;
 pub(crate) type Outcome = Result<Vec<u8>, Error>;
 
 /// How a stream is to be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct StreamOptions {
     /// Outcomes come in the order of the inputs.
     pub(crate) ordered: bool,
     /// How many items may be between the two ends.
     pub(crate) look_ahead: u64,
-    /// How many of them are enough to keep all workers busy, whatever the size of results.
-    pub(crate) enough: u64,
+    /// How many of them are enough to keep a worker busy, whatever the size of results.
+    pub(crate) enough_for_one: u64,
+    /// How many workers there are, which may change.
+    pub(crate) workers: Arc<AtomicU64>,
+    /// More than `look_ahead` may be on their way if it takes more to keep all workers busy.
+    pub(crate) grows: bool,
 }
 
 impl StreamOptions {
     /// How many outcomes are taken out together at the most. They count as being on their way
     /// until they are given out, so that many fewer may be between the two ends.
-    fn taken_together(self) -> u64 {
+    fn taken_together(&self) -> u64 {
         (self.look_ahead / 16).clamp(1, MAX_TAKEN_TOGETHER)
     }
 }
@@ -124,7 +128,12 @@ impl Shared {
 
     /// How many more items may be submitted.
     fn room(&self, state: &State) -> u64 {
-        let StreamOptions { look_ahead, enough, .. } = self.options;
+        let workers = self.options.workers.load(Ordering::Relaxed);
+        let enough = self.options.enough_for_one.saturating_mul(workers);
+        let look_ahead = match self.options.grows {
+            true => self.options.look_ahead.max(enough),
+            false => self.options.look_ahead,
+        };
         let enough = enough.min(look_ahead);
         let limit = match state.result_size {
             0 => enough,
@@ -184,6 +193,12 @@ impl Shared {
 }
 
 impl Observer for Shared {
+    fn pool_has_changed(&self) {
+        // Taken, so that whoever is about to wait has looked or will be woken.
+        drop(self.lock());
+        self.changed.notify_all();
+    }
+
     fn pool_is_over(&self, error: &Error) {
         self.end_input(Some(error));
     }

@@ -47,7 +47,14 @@ impl Attempts {
 
     /// These items are concluded.
     pub(super) fn forget(&mut self, batch: u64, items: &Range<u64>) {
-        if !self.0.is_empty() {
+        if self.0.is_empty() {
+            return;
+        }
+        if items.end - items.start <= self.0.len() as u64 {
+            for item in items.clone() {
+                self.0.remove(&(batch, item));
+            }
+        } else {
             self.0.retain(|(other, item), _| *other != batch || !items.contains(item));
         }
     }

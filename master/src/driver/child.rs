@@ -124,7 +124,8 @@ impl Child {
     pub(super) fn has_exited(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let watch = WaitId::PidFd(self.exit_watch.as_fd());
-        matches!(waitid(watch, options), Ok(Some(_)))
+        // Where the end of children is ignored, or somebody else has reaped it, it is gone too.
+        matches!(waitid(watch, options), Ok(Some(_)) | Err(rustix::io::Errno::CHILD))
     }
 
     /// Sends the polite signal to the process group.
@@ -144,8 +145,9 @@ impl Child {
     pub(super) fn reap(&mut self) -> io::Result<Exit> {
         self.kill();
         self.ward = None;
-        let status = self.process.wait()?;
+        // Whatever comes of it, there is nothing more to be done for it.
         self.reaped = true;
+        let status = self.process.wait()?;
         Ok(Exit::of(status))
     }
 

@@ -42,6 +42,12 @@ impl Commands {
         self.groups.get(group.0)?.commands.get(generation as usize)
     }
 
+    /// What most workers of each group are started by.
+    pub(super) fn in_use(&self) -> impl Iterator<Item = (GroupId, Generation)> {
+        let groups = self.groups.iter().enumerate();
+        groups.map(|(group, it)| (GroupId(group), Generation::try_from(it.current).unwrap_or(0)))
+    }
+
     /// The command of each group.
     pub(super) fn current(&self) -> impl Iterator<Item = &WorkerCommand> {
         self.groups.iter().filter_map(|group| group.commands.get(group.current))

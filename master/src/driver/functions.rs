@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::machine::FunctionId;
+use crate::machine::{FunctionId, Generation, GroupId};
 
 /// The names of functions, numbered.
 #[derive(Default)]
@@ -10,8 +10,8 @@ pub(super) struct Functions {
     numbers: HashMap<String, FunctionId>,
     /// By number.
     names: Vec<String>,
-    /// What each group of workers announced, by name.
-    pub(super) announced: HashMap<usize, Vec<String>>,
+    /// What the workers of each command of each group announced, by name.
+    pub(super) announced: HashMap<(GroupId, Generation), Vec<String>>,
 }
 
 impl Functions {
@@ -29,9 +29,13 @@ impl Functions {
         self.names.get(number.0 as usize).map(String::as_str)
     }
 
-    /// Every function that some group announced, in alphabetical order.
-    pub(super) fn available(&self) -> Vec<String> {
-        let names: BTreeSet<_> = self.announced.values().flatten().cloned().collect();
+    /// Every function that the commands in use announced, in alphabetical order.
+    pub(super) fn available(
+        &self,
+        in_use: impl Iterator<Item = (GroupId, Generation)>,
+    ) -> Vec<String> {
+        let current = in_use.filter_map(|command| self.announced.get(&command));
+        let names: BTreeSet<_> = current.flatten().cloned().collect();
         names.into_iter().collect()
     }
 }

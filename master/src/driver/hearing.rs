@@ -34,7 +34,7 @@ impl Supervisor {
             // Nobody else is awaited, and whatever happens to the master nothing is left.
             self.gate.hide();
         }
-        let group = process.group.0;
+        let command = (process.group, process.generation);
         let mut repertoire = Repertoire::default();
         for function in &hello.functions {
             let number = self.functions.number(&function.name);
@@ -48,7 +48,7 @@ impl Supervisor {
         }
         process.cancellable.clone_from(&repertoire.cancellable);
         let names = hello.functions.iter().map(|function| function.name.clone()).collect();
-        self.functions.announced.insert(group, names);
+        self.functions.announced.insert(command, names);
         self.machine.handle(time, Event::Greeted { worker, repertoire });
         self.unfinished.insert(Source::Socket(worker));
     }

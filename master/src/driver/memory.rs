@@ -38,8 +38,8 @@ impl Measuring {
     }
 
     /// When to look at all workers, if some of them are busy.
-    pub(super) fn deadline(&self, busy: bool) -> Option<Time> {
-        (self.has_limit() && busy).then(|| self.last + INTERVAL)
+    pub(super) fn deadline(&self, busy: impl FnOnce() -> bool) -> Option<Time> {
+        (self.has_limit() && busy()).then(|| self.last + INTERVAL)
     }
 
     /// Whether a worker is to be looked at after it has ended an item.
@@ -55,7 +55,7 @@ impl Measuring {
 impl Supervisor {
     /// Looks at the memory of all workers, if it is time to.
     pub(super) fn measure(&mut self, time: Time) {
-        let due = self.measuring.deadline(self.machine.items_in_flight() > 0);
+        let due = self.measuring.deadline(|| self.machine.items_in_flight() > 0);
         if due.is_none_or(|due| due > time) {
             return;
         }

@@ -150,6 +150,8 @@ struct Observed {
 
 /// Someone who feeds a pool, and has to stop when it is over.
 pub(crate) trait Observer: Send + Sync {
+    /// The pool has another number of workers. Must not block.
+    fn pool_has_changed(&self);
     /// The pool takes no more submissions, for this reason. Must not block.
     fn pool_is_over(&self, error: &Error);
 }
@@ -222,6 +224,16 @@ impl Handle {
         Ok(Self { shared, thread: Mutex::new(Some(thread)), supervisor })
     }
 
+    /// Prepares a command that workers are to be replaced by, on the thread of the caller.
+    pub(crate) fn read_ahead(command: &WorkerCommand) {
+        checksum::read_ahead(std::slice::from_ref(command));
+    }
+
+    /// Whether this is the thread of the supervisor, which cannot wait for itself.
+    pub(crate) fn is_supervisor_here(&self) -> bool {
+        std::thread::current().id() == self.supervisor
+    }
+
     /// Asks the supervisor for something. Once it has ended, a submission is refused, which
     /// tells those who wait for it.
     pub(crate) fn send(&self, command: Command) {
@@ -248,6 +260,14 @@ impl Handle {
                 observer.pool_is_over(&error);
             }
             None => observed.observers.push(Arc::downgrade(observer)),
+        }
+    }
+
+    /// Tells those who feed the pool that it has another number of workers.
+    pub(crate) fn announce_change(&self) {
+        let observers = self.shared.observed().observers.clone();
+        for observer in observers.iter().filter_map(Weak::upgrade) {
+            observer.pool_has_changed();
         }
     }
 
@@ -286,7 +306,7 @@ impl Handle {
     pub(crate) fn join(&self) {
         // An executor that is woken there may drop the last owner of a pool, which cannot wait
         // for its own thread.
-        if std::thread::current().id() == self.supervisor {
+        if self.is_supervisor_here() {
             return;
         }
         self.wait(None, |status| status.ended);

@@ -52,6 +52,10 @@ impl Supervisor {
             }
             Action::Kill { worker } => {
                 if let Some(process) = self.processes.get_mut(&worker) {
+                    let was_heard = process.session.stage() != Stage::Hello;
+                    if was_heard && process.connection.is_none() {
+                        process.blame(|| "closed its connection and lived on".to_owned());
+                    }
                     process.killed = true;
                     process.child.kill();
                 }
@@ -314,7 +318,7 @@ impl Supervisor {
             },
             Ending::Cancelled(Cancellation::UnknownFunction) => Error::UnknownFunction {
                 function: batch.function.clone(),
-                available: self.functions.available(),
+                available: self.functions.available(self.commands.in_use()),
                 workers: self.commands.current().map(ToString::to_string).collect(),
             },
         }

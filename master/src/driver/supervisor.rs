@@ -122,11 +122,15 @@ impl Supervisor {
         self.appoint_guardian_if_wanted();
         directory::remove_abandoned();
         while !self.ended {
-            if let Err(error) = self.poll.poll(&mut events, self.patience())
-                && error.kind() != io::ErrorKind::Interrupted
-            {
-                log::error!("cannot wait for events: {error}");
-                return;
+            match self.poll.poll(&mut events, self.patience()) {
+                Ok(()) => {}
+                // Much time may have passed, as when this process was stopped: what has come in is
+                // heard before anything is judged by it.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    log::error!("cannot wait for events: {error}");
+                    return;
+                }
             }
             let mut sources = std::mem::take(&mut self.unfinished);
             sources.append(&mut self.stalled);
@@ -169,7 +173,7 @@ impl Supervisor {
             self.machine.deadline(),
             self.strangers.deadline(),
             self.guard.deadline(),
-            self.measuring.deadline(self.machine.items_in_flight() > 0),
+            self.measuring.deadline(|| self.machine.items_in_flight() > 0),
         ];
         let wait = deadlines.into_iter().flatten().min().map(|deadline| {
             // Whole milliseconds are what a wait is measured in: rounded up, so that it does not

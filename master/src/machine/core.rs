@@ -181,9 +181,11 @@ impl<B: Batch> Machine<B> {
 
     /// Takes in a sign of life from an item. False if it is not the one in the worker's hands.
     pub(crate) fn progress(&mut self, now: Time, id: WorkerId, call: CallId, item: u32) -> bool {
-        let worker = self.workers.get_mut(&id);
-        let in_flight = worker.and_then(Worker::in_flight_mut);
-        in_flight.is_some_and(|in_flight| in_flight.progress(now, call, item))
+        let Some(worker) = self.workers.get_mut(&id) else { return false };
+        // What one still says that is being stopped is of no interest, whatever it is.
+        let is_stopping = matches!(worker.state, State::Stopping { .. });
+        let in_flight = worker.in_flight_mut();
+        is_stopping || in_flight.is_some_and(|in_flight| in_flight.progress(now, call, item))
     }
 
     /// Takes in anything else that has happened.
@@ -455,12 +457,14 @@ impl<B: Batch> Machine<B> {
         let Some(taken) = self.queue.take(left, |function| functions.contains(&function)) else {
             return false;
         };
+        let on_trial = self.is_on_trial(id);
         let Some(Worker { given, group, state: State::Serving(serving), .. }) =
             self.workers.get_mut(&id)
         else {
             return false;
         };
-        if let Some(group) = self.groups.get_mut(group.0) {
+        // What is asked of a command on trial need not be had by another.
+        if !on_trial && let Some(group) = self.groups.get_mut(group.0) {
             group.used.insert(taken.chunk.function);
         }
         let call = CallId(self.next_call);

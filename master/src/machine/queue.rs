@@ -1,7 +1,8 @@
 //! What waits to be sent, first in, first out for each function. What waits of one batch is found
 //! without a look at the others, so that it takes no longer to cancel many than to submit them.
 //!
-//! Items that are to be tried again stand apart, until their time has come. There are few of them.
+//! Items that are to be tried again stand apart, until their time has come. How many there are of each function and batch is known,
+//! so that they are looked at only where some of them are concerned.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -66,6 +67,9 @@ pub(super) struct Queue<B> {
     next_later: u64,
     /// Items that wait for the end of the worker that may still be at them.
     held: BTreeMap<WorkerId, Single<B>>,
+    /// How many stand apart of each function and of each batch, as far as there are any.
+    apart_functions: BTreeMap<FunctionId, u64>,
+    apart_batches: HashMap<u64, u64>,
 }
 
 impl<B: Batch> Queue<B> {
@@ -77,6 +81,8 @@ impl<B: Batch> Queue<B> {
             later: BTreeMap::new(),
             next_later: 0,
             held: BTreeMap::new(),
+            apart_functions: BTreeMap::new(),
+            apart_batches: HashMap::new(),
         }
     }
 
@@ -104,18 +110,21 @@ impl<B: Batch> Queue<B> {
 
     /// The functions that something waits for.
     pub(super) fn functions(&self) -> impl Iterator<Item = FunctionId> {
-        let apart = self.later.values().chain(self.held.values()).map(|single| single.function);
-        self.runs.keys().copied().chain(apart)
+        self.runs.keys().chain(self.apart_functions.keys()).copied()
     }
 
     /// Puts an item that was taken back, to be taken again from a point in time on.
     pub(super) fn put_later(&mut self, taken: Taken<B>, item: u64, time: Time) {
-        self.insert_later(Single::new(taken, item), time);
+        let single = Single::new(taken, item);
+        self.count_apart(&single);
+        self.insert_later(single, time);
     }
 
     /// Keeps an item that was taken until `worker` is through with it.
     pub(super) fn hold(&mut self, taken: Taken<B>, item: u64, worker: WorkerId) {
-        self.held.insert(worker, Single::new(taken, item));
+        let single = Single::new(taken, item);
+        self.count_apart(&single);
+        self.held.insert(worker, single);
     }
 
     /// The item that is held for a worker.
@@ -141,7 +150,9 @@ impl<B: Batch> Queue<B> {
         while let Some(first) = self.later.first_entry()
             && first.key().0 <= now
         {
-            let Single { batch, function, sequence, item } = first.remove();
+            let single = first.remove();
+            self.discount_apart(&single);
+            let Single { batch, function, sequence, item } = single;
             self.insert(function, sequence, Run { batch, items: item..item + 1, chunk_size: 1 });
         }
     }
@@ -197,7 +208,10 @@ impl<B: Batch> Queue<B> {
 
     /// Takes out what waits of one batch.
     pub(super) fn remove_batch(&mut self, batch: u64) -> Vec<(B, Range<u64>)> {
-        let mut removed = self.remove_apart(|single| single.batch.id() == batch);
+        let mut removed = match self.apart_batches.contains_key(&batch) {
+            true => self.remove_apart(|single| single.batch.id() == batch),
+            false => Vec::new(),
+        };
         let Some((function, sequence)) = self.batches.get(&batch).copied() else { return removed };
         if let Some(runs) = self.runs.get_mut(&function) {
             while let Some((&place, _)) = runs.range(places(sequence)).next()
@@ -222,7 +236,11 @@ impl<B: Batch> Queue<B> {
         for run in removed.iter().flat_map(BTreeMap::values) {
             self.batches.remove(&run.batch.id());
         }
-        let apart = self.remove_apart(|single| wanted(single.function));
+        let any_apart = self.apart_functions.keys().any(|&function| wanted(function));
+        let apart = match any_apart {
+            true => self.remove_apart(|single| wanted(single.function)),
+            false => Vec::new(),
+        };
         let runs = removed.into_iter().flat_map(BTreeMap::into_values);
         runs.map(|run| (run.batch, run.items)).chain(apart)
     }
@@ -230,7 +248,29 @@ impl<B: Batch> Queue<B> {
     fn remove_apart(&mut self, wanted: impl Fn(&Single<B>) -> bool) -> Vec<(B, Range<u64>)> {
         let mut removed = remove_wanted(&mut self.later, &wanted);
         removed.extend(remove_wanted(&mut self.held, &wanted));
+        removed.iter().for_each(|single| self.discount_apart(single));
         removed.into_iter().map(Single::into_items).collect()
+    }
+
+    fn count_apart(&mut self, single: &Single<B>) {
+        *self.apart_functions.entry(single.function).or_default() += 1;
+        *self.apart_batches.entry(single.batch.id()).or_default() += 1;
+    }
+
+    fn discount_apart(&mut self, single: &Single<B>) {
+        if let Some(count) = self.apart_functions.get_mut(&single.function) {
+            *count -= 1;
+            if *count == 0 {
+                self.apart_functions.remove(&single.function);
+            }
+        }
+        let batch = single.batch.id();
+        if let Some(count) = self.apart_batches.get_mut(&batch) {
+            *count -= 1;
+            if *count == 0 {
+                self.apart_batches.remove(&batch);
+            }
+        }
     }
 
     fn insert_later(&mut self, single: Single<B>, time: Time) {

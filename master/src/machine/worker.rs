@@ -17,6 +17,10 @@ pub(super) const LOOKAHEAD: Duration = Duration::from_micros(500);
 /// worker, and spares what waits behind them. It is stopped for items that take longer.
 pub(super) const MAX_FUTILE: Duration = LOOKAHEAD;
 
+/// A worker is told to end so many items in a row at the most; then it is stopped. Each may take
+/// its grace, and nobody wants any of them.
+pub(super) const MAX_TOLD: u32 = 4;
+
 /// A worker that has something to do is sent no more beyond this many calls in flight.
 pub(super) const MAX_CALLS_IN_FLIGHT: usize = 256;
 
@@ -87,6 +91,8 @@ pub(super) struct InFlight<B> {
     heard_at: Time,
     /// If the worker is at an item that is concluded.
     pub(super) futile: Option<Futile>,
+    /// How many such items in a row it was told to end.
+    told: u32,
 }
 
 /// A worker is at nothing but items that are concluded.
@@ -118,6 +124,7 @@ impl<B: Batch> InFlight<B> {
             running_since: now,
             heard_at: now,
             futile: None,
+            told: 0,
         }
     }
 
@@ -214,9 +221,16 @@ impl<B: Batch> InFlight<B> {
     /// The worker has been told to end the item in its hands.
     pub(super) fn tell(&mut self, now: Time) {
         self.calls.iter_mut().for_each(|sent| sent.followed = true);
+        self.told += 1;
         if let Some(futile) = &mut self.futile {
             futile.told_at = Some(now);
         }
+    }
+
+    /// Whether telling the worker is of no more use: it was told of the item in its hands, or of so
+    /// many before it that there may be no end of them.
+    pub(super) fn was_told(&self) -> bool {
+        self.futile.is_some_and(|futile| futile.told_at.is_some()) || self.told >= MAX_TOLD
     }
 
     /// Notes whether the worker is, or still is, at an item that is concluded.
@@ -224,6 +238,9 @@ impl<B: Batch> InFlight<B> {
         let futile = self.calls.front().is_some_and(Sent::is_futile);
         let begins = Futile { since: self.running_since, told_at: None };
         self.futile = futile.then(|| self.futile.unwrap_or(begins));
+        if !futile {
+            self.told = 0;
+        }
     }
 
     fn open_items(&self) -> u64 {

@@ -16,7 +16,7 @@ use crate::{
     command::{CommandLine, SearchPath, WorkerCommand},
     driver::{Handle, Initializer, Plan, Surroundings},
     error::Error,
-    events::Publisher,
+    events::Subscribed,
     machine::{GroupId, Settings},
 };
 
@@ -72,8 +72,7 @@ pub struct PoolBuilder {
     initializer_timeout: Option<Duration>,
     name: String,
     surroundings: Surroundings,
-    /// Shared by the pools that are made of clones of the builder.
-    events: Publisher,
+    events: Subscribed,
 }
 
 impl PoolBuilder {
@@ -229,9 +228,9 @@ impl PoolBuilder {
     /// started or used show at the first call, as [`Error::PoolFailed`].
     pub fn build(self) -> Result<Pool, Error> {
         self.surroundings.check()?;
-        let processes = AtomicU64::new(self.slots()?.len() as u64);
+        let processes = Arc::new(AtomicU64::new(self.slots()?.len() as u64));
         let kinds = self.workers.len().max(1);
-        let events = self.events.clone();
+        let events = self.events.0.clone();
         let handle = Arc::new(Handle::start(self.plan()?)?);
         let now = Mutex::new(Now { state: State::Running, open_inputs: 0 });
         let callbacks = Arc::new(CallbackThread::default());
@@ -278,7 +277,7 @@ impl PoolBuilder {
             true => vec![default_worker()?],
             false => self.workers.into_iter().map(|(command, _)| command).collect(),
         };
-        let (surroundings, name, events) = (self.surroundings, self.name, self.events);
+        let (surroundings, name, events) = (self.surroundings, self.name, self.events.0);
         Ok(Plan { commands, settings, initializer, surroundings, name, events })
     }
 

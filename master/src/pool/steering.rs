@@ -10,7 +10,11 @@ use std::{
 
 use super::{MAX_PROCESSES, Pool};
 use crate::{
-    command::WorkerCommand, driver::Command, error::Error, events::Events, status::PoolStatus,
+    command::WorkerCommand,
+    driver::{Command, Handle},
+    error::Error,
+    events::Events,
+    status::PoolStatus,
 };
 
 impl Pool {
@@ -32,8 +36,13 @@ impl Pool {
     /// ```
     ///
     /// # Errors
-    /// None so far; the signature leaves room for a pool that is elsewhere.
+    /// [`Error::WrongState`] within the waker of an asynchronous task, which may run where the
+    /// answer would have to come from.
     pub fn status(&self) -> Result<PoolStatus, Error> {
+        if self.life.handle.is_supervisor_here() {
+            let text = "the status of a pool cannot be asked for within a waker that it calls";
+            return Err(Error::WrongState(text.into()));
+        }
         let (reply, answer) = sync_channel(1);
         self.life.handle.send(Command::Status { reply });
         Ok(answer.recv().unwrap_or_else(|_| {
@@ -96,6 +105,8 @@ impl Pool {
         self.check_running(&now)?;
         self.processes.store(processes as u64, Ordering::Relaxed);
         self.life.handle.send(Command::Resize { slots: processes });
+        drop(now);
+        self.life.handle.announce_change();
         Ok(())
     }
 
@@ -155,6 +166,7 @@ impl Pool {
         group: usize,
         command: WorkerCommand,
     ) -> Result<Replacement, Error> {
+        Handle::read_ahead(&command);
         let now = self.life.now();
         self.check_running(&now)?;
         let (reply, outcome) = sync_channel(1);

@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{self, Write},
     path::Path,
-    thread::JoinHandle,
+    sync::mpsc::{Receiver, RecvTimeoutError, sync_channel},
     time::Duration,
 };
 
@@ -13,8 +13,11 @@ use serde_json::{Map, Value, json};
 use super::{Refusal, output::complain_aside};
 use crate::{EventKind, Events, Exit, PoolBuilder, PoolEvent, WorkerReport};
 
+/// How long the end of the program waits for events to be written, which may be to a pipe.
+const LAST_EVENTS: Duration = Duration::from_secs(2);
+
 /// Writes the events of a pool as they come, from a thread of its own.
-pub(super) struct EventLog(JoinHandle<()>);
+pub(super) struct EventLog(Receiver<()>);
 
 impl EventLog {
     /// Begins, if there is a file to write to. The file is made anew.
@@ -29,19 +32,22 @@ impl EventLog {
         let mut file = File::create(path).map_err(refuse)?;
         let (builder, events) = builder.events();
         let name = path.display().to_string();
+        let (done, finished) = sync_channel(1);
         let write = move || {
             if let Err(error) = write_all(events, &mut file) {
                 complain_aside(format!("cannot write events to {name}: {error}"));
             }
+            let _ = done.send(());
         };
         let thread = std::thread::Builder::new().name("master-events".into()).spawn(write);
-        Ok((builder, Some(Self(thread.map_err(refuse)?))))
+        thread.map_err(refuse)?;
+        Ok((builder, Some(Self(finished))))
     }
 
-    /// Waits until all is written, after the end of the pool.
+    /// Waits a moment until all is written, after the end of the pool.
     pub(super) fn finish(self) {
-        if self.0.join().is_err() {
-            log::error!("the thread that writes events panicked");
+        if self.0.recv_timeout(LAST_EVENTS) == Err(RecvTimeoutError::Timeout) {
+            complain_aside("the last events are not written: nobody takes them".into());
         }
     }
 }

@@ -154,9 +154,8 @@ fn wait(processes: Vec<Process>, ended: &Ended) -> ExitStatus {
                 if !matches!(error, Error::Cancelled(_)) {
                     complain(&format!("{name}: {}", describe(&error)));
                 }
-                if !matches!(error, Error::Failed(_) | Error::Lost(_)) {
-                    status = status.combine(status_of(&error));
-                }
+                // One that failed speaks by the status of its process, unless that is 0.
+                status = status.combine(status_of(&error));
             }
             Ending::Exit(code) => {
                 status = status.combine(ExitStatus::of_process(code));

@@ -6,13 +6,13 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::Duration,
 };
 
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2},
+    consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2},
     iterator::Signals,
 };
 
@@ -112,6 +112,9 @@ pub(super) fn catch(steered: Steered) -> Result<Caught, Refusal> {
         }
         Steered::Processes => HangUp::End,
     };
+    // Where the end of children was ignored from the start, nobody would learn how a worker ended.
+    let heard = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGCHLD, heard).map_err(refusal)?;
     let signals = Signals::new(numbers).map_err(refusal)?;
     Ok(Caught { signals, hang_up })
 }

@@ -1,6 +1,8 @@
 //! How workers end: by themselves, for a fault, for an item that is to be stopped, or as they are
 //! not needed.
 
+use std::time::Duration;
+
 use super::{
     super::{
         Action, Cancellation, Flaw, Generation, Settings, SlotId, StartFault, Time, Unread,
@@ -10,6 +12,10 @@ use super::{
     },
     Batch, Machine, Phase,
 };
+
+/// How long a worker may live on whose connection has ended: 500 ms, enough for an interpreter to
+/// shut down. One that is killed is gone within a fraction of that.
+const DISCONNECT_GRACE: Duration = Duration::from_millis(500);
 
 impl<B: Batch> Machine<B> {
     pub(super) fn not_started(&mut self, now: Time, id: WorkerId, fault: StartFault) {
@@ -35,8 +41,10 @@ impl<B: Batch> Machine<B> {
                 self.leave(now, id);
             }
             State::Leaving { .. } | State::Stopping { .. } => {}
+            // It ends by itself in a moment, as those do whose connection ends with them, and then
+            // its status tells how; or it is ended.
             State::Greeting { .. } | State::Preparing { .. } | State::Serving(_) => {
-                self.stop_at_once(now, id);
+                self.put_into_stopping(now, id, Some(now.saturating_add(DISCONNECT_GRACE)));
             }
         }
     }
@@ -106,7 +114,7 @@ impl<B: Batch> Machine<B> {
         let Some(Worker { state: State::Serving(serving), .. }) = self.workers.get_mut(&id) else {
             return;
         };
-        let was_told = serving.in_flight.futile.is_some_and(|futile| futile.told_at.is_some());
+        let was_told = serving.in_flight.was_told();
         let overdue = serving.overdue_at(&self.settings);
         let after = now.saturating_sub(serving.in_flight.running_since);
         // One that was cancelled is concluded already.

@@ -108,6 +108,9 @@ impl<B: Batch> Machine<B> {
             return;
         }
         for index in 0..self.groups.len() {
+            if !self.seats.iter().any(|seat| seat.group.0 == index && seat.resting) {
+                continue;
+            }
             let Some(functions) = self.groups.get(index).and_then(|group| group.functions.as_ref())
             else {
                 continue;

@@ -126,6 +126,8 @@ struct Worker {
     futile_since: Option<Time>,
     /// When it was told to end the first of `outstanding`.
     told_at: Option<Time>,
+    /// How many concluded items in a row it was told to end.
+    told: u32,
     /// Since when it has been idle.
     idle_since: Time,
     /// Somebody else killed it.
@@ -286,6 +288,7 @@ impl Ledger {
         });
         worker.futile_since = futile.then(|| worker.futile_since.unwrap_or(worker.since));
         worker.told_at = worker.told_at.filter(|_| futile);
+        worker.told = if futile { worker.told } else { 0 };
     }
 
     fn state_of(&self, outstanding: &Outstanding) -> ItemState {
@@ -406,6 +409,7 @@ impl Ledger {
             heard: now,
             futile_since: None,
             told_at: None,
+            told: 0,
             idle_since: now,
             struck: false,
             over_soft: false,
@@ -454,7 +458,7 @@ impl Ledger {
         let limit = limit.saturating_add(self.settings.max_tasks_jitter);
         assert!(worker.given <= limit, "more items than its limit");
         assert!(!worker.seatless && !worker.over_soft, "sent to a worker that is to leave");
-        self.rollouts.check_send(worker, chunk.function);
+        self.rollouts.check_send(id, worker, chunk.function);
         assert!(!self.settings.one_call || worker.given == 1, "more than one call");
         if worker.outstanding.is_empty() {
             worker.since = now;

@@ -425,7 +425,7 @@ impl PoolBuilder {
     /// # Ok::<(), master::Error>(())
     /// ```
     pub fn events(self) -> (Self, Events) {
-        let events = self.events.subscribe();
+        let events = self.events.0.subscribe();
         (self, events)
     }
 }

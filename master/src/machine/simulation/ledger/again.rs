@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    super::super::{core::MAX_RETRY_BACKOFF, worker::MAX_FUTILE, *},
+    super::super::{
+        core::MAX_RETRY_BACKOFF,
+        worker::{MAX_FUTILE, MAX_TOLD},
+        *,
+    },
     Apart, Batch, ItemState, Ledger, Load, Outstanding,
 };
 
@@ -137,8 +141,10 @@ impl Ledger {
         let futile = worker.futile_since.expect("told to end what is wanted");
         let cancelled = now - futile >= MAX_FUTILE;
         assert!(cancelled || self.is_over_time(now, worker), "told too early");
+        assert!(worker.told < MAX_TOLD, "told without end");
         let worker = self.workers.get_mut(&id).unwrap();
         worker.told_at = Some(now);
+        worker.told += 1;
         worker.outstanding.iter_mut().for_each(|item| item.followed = true);
     }
 }

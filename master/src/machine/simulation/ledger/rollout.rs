@@ -173,10 +173,14 @@ impl Rollouts {
         }
     }
 
-    pub(super) fn check_send(&mut self, worker: &Worker, function: FunctionId) {
+    pub(super) fn check_send(&mut self, id: WorkerId, worker: &Worker, function: FunctionId) {
         let allowed = self.only.is_none_or(|only| only == worker.generation);
         assert!(allowed || worker.group != GROUP, "sent to a worker that was replaced");
-        if worker.group == GROUP {
+        // What is asked of a command on trial need not be had by another.
+        let on_trial = self.under_way.is_some_and(|rollout| {
+            !rollout.failed && rollout.trial == Some(id) && (!rollout.proven || self.vague)
+        });
+        if worker.group == GROUP && !on_trial {
             self.used.insert(function);
         }
     }
