@@ -38,6 +38,10 @@ use crate::{
 /// Events that one wait brings at most.
 const EVENTS: usize = 256;
 
+/// So much later than it meant to be, the loop listens once more before it judges by the time: it
+/// may have been stopped, and what came in meanwhile came in time.
+const LATE: Duration = Duration::from_millis(50);
+
 /// Owns everything of one pool.
 pub(super) struct Supervisor {
     pub(super) plan: Plan,
@@ -57,6 +61,10 @@ pub(super) struct Supervisor {
     /// Pipes whose lines nobody takes just now, and a gate that cannot let anybody in.
     stalled: BTreeSet<Source>,
     began: Instant,
+    /// When the wait for events was to end at the latest, if there was a limit.
+    back_by: Option<Time>,
+    /// It came back late, and is to listen once more.
+    behind: bool,
     pub(super) failure: Option<Arc<WorkerReport>>,
     pub(super) commands: Commands,
     pub(super) attempts: Attempts,
@@ -101,6 +109,8 @@ impl Supervisor {
             unfinished: BTreeSet::new(),
             stalled: BTreeSet::new(),
             began: now(),
+            back_by: None,
+            behind: false,
             failure: None,
             ended: false,
         };
@@ -122,7 +132,9 @@ impl Supervisor {
         self.appoint_guardian_if_wanted();
         directory::remove_abandoned();
         while !self.ended {
-            match self.poll.poll(&mut events, self.patience()) {
+            let patience = self.patience();
+            self.back_by = patience.map(|patience| self.time().saturating_add(patience));
+            match self.poll.poll(&mut events, patience) {
                 Ok(()) => {}
                 // Much time may have passed, as when this process was stopped: what has come in is
                 // heard before anything is judged by it.
@@ -164,7 +176,7 @@ impl Supervisor {
 
     /// How long to wait for events at most.
     fn patience(&self) -> Option<Duration> {
-        if !self.unfinished.is_empty() {
+        if self.behind || !self.unfinished.is_empty() {
             return Some(Duration::ZERO);
         }
         let retry = (!self.stalled.is_empty()).then_some(output::RETRY);
@@ -185,8 +197,14 @@ impl Supervisor {
 
     /// Lets the machine move on, and does what it decides, until it has nothing more to do.
     fn settle(&mut self) {
+        let listened_again = std::mem::take(&mut self.behind);
         loop {
             let time = self.time();
+            let late = self.back_by.is_some_and(|back_by| back_by.saturating_add(LATE) < time);
+            if late && !listened_again {
+                self.behind = true;
+                return;
+            }
             self.machine.advance(time);
             let actions = self.machine.actions();
             if actions.is_empty() {
