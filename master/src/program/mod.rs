@@ -12,6 +12,7 @@
 
 pub mod arguments;
 mod calls;
+mod decimal;
 pub mod duration;
 mod events;
 pub mod input;

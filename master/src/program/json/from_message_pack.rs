@@ -1,10 +1,14 @@
 //! From MessagePack to JSON.
 
+use std::io::Write;
+
 use protocol::{
     limits::MAX_PAYLOAD_DEPTH,
     value::{Kind, ValueError},
 };
 use rmp::Marker;
+
+use crate::program::decimal;
 
 /// The keys of the agreed forms.
 const FORMS: [&str; 5] = ["\"$float\"", "\"$binary\"", "\"$extension\"", "\"$string\"", "\"$map\""];
@@ -128,8 +132,8 @@ impl<'a> Printer<'a> {
             Marker::Null => self.print("null"),
             Marker::True => self.print("true"),
             Marker::False => self.print("false"),
-            Marker::FixPos(value) => self.print(&value.to_string()),
-            Marker::FixNeg(value) => self.print(&value.to_string()),
+            Marker::FixPos(value) => decimal::write_unsigned(self.out, u64::from(value)),
+            Marker::FixNeg(value) => decimal::write_signed(self.out, i64::from(value)),
             Marker::U8 => self.unsigned::<1>()?,
             Marker::U16 => self.unsigned::<2>()?,
             Marker::U32 => self.unsigned::<4>()?,
@@ -178,7 +182,7 @@ impl<'a> Printer<'a> {
 
     fn unsigned<const N: usize>(&mut self) -> Result<(), ValueError> {
         let value = number(self.take::<N>("an integer")?);
-        self.print(&value.to_string());
+        decimal::write_unsigned(self.out, value);
         Ok(())
     }
 
@@ -186,7 +190,7 @@ impl<'a> Printer<'a> {
         let value = number(self.take::<N>("an integer")?);
         // The sign is the first bit of the N bytes, wherever they stand in the 8.
         let unused = u64::BITS - 8 * N as u32;
-        self.print(&((value << unused).cast_signed() >> unused).to_string());
+        decimal::write_signed(self.out, (value << unused).cast_signed() >> unused);
         Ok(())
     }
 
@@ -199,7 +203,7 @@ impl<'a> Printer<'a> {
         } else {
             // The debug form has the fewest digits that read back as the same float, and unlike
             // the display form it always has a fraction or an exponent.
-            self.print(&format!("{value:?}"));
+            let _never_fails = write!(self.out, "{value:?}");
         }
     }
 
