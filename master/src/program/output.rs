@@ -1,7 +1,7 @@
 //! Results on standard output, everything else on standard error, always in whole lines.
 
 use std::{
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     time::Duration,
 };
 
@@ -11,8 +11,8 @@ use crate::{
     program::status::ExitStatus,
 };
 
-/// How many bytes of results are written together, at the most: 64 KiB.
-const BUFFER: usize = 64 << 10;
+/// So many bytes of results, 64 KiB, are written even if more are to come.
+const FULL: usize = 64 << 10;
 
 /// How long standard error may keep a complaint waiting that comes aside.
 const COMPLAINT_PATIENCE: Duration = Duration::from_secs(1);
@@ -48,9 +48,10 @@ impl Closed {
 }
 
 /// Standard output, a JSON value a line.
-pub(super) struct Results {
-    writer: BufWriter<io::Stdout>,
-    line: Vec<u8>,
+pub(super) struct Results<W = io::Stdout> {
+    output: W,
+    /// Whole lines that were not yet written.
+    lines: Vec<u8>,
 }
 
 /// What became of one result.
@@ -62,23 +63,35 @@ pub(super) enum Printed {
 
 impl Results {
     pub(super) fn new() -> Self {
-        Self { writer: BufWriter::with_capacity(BUFFER, io::stdout()), line: Vec::new() }
+        Self::to(io::stdout())
+    }
+}
+
+impl<W: Write> Results<W> {
+    const fn to(output: W) -> Self {
+        Self { output, lines: Vec::new() }
     }
 
     /// Prints one encoded value as a line.
     pub(super) fn print(&mut self, value: &[u8]) -> Result<Printed, Closed> {
-        self.line.clear();
-        if let Err(error) = json::to_json(value, &mut self.line) {
+        if let Err(error) = json::to_json(value, &mut self.lines) {
             return Ok(Printed::No(format!("the result cannot be printed: {error}")));
         }
-        self.line.push(b'\n');
-        self.writer.write_all(&self.line)?;
+        self.lines.push(b'\n');
+        if self.lines.len() >= FULL {
+            self.flush()?;
+        }
         Ok(Printed::Yes)
     }
 
     /// Passes on what was printed so far.
     pub(super) fn flush(&mut self) -> Result<(), Closed> {
-        Ok(self.writer.flush()?)
+        if !self.lines.is_empty() {
+            let written = self.output.write_all(&self.lines).and_then(|()| self.output.flush());
+            self.lines.clear();
+            written?;
+        }
+        Ok(())
     }
 }
 
@@ -134,5 +147,69 @@ pub(super) const fn status_of(error: &Error) -> ExitStatus {
         | Error::ProcessFailed(_)
         | Error::Setup(_) => ExitStatus::PoolFailed,
         _ => ExitStatus::TaskFailed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What each write was given.
+    #[derive(Default)]
+    struct Writes(Vec<String>);
+
+    impl Write for Writes {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.push(str::from_utf8(bytes).unwrap().to_owned());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn results() -> Results<Writes> {
+        Results::to(Writes::default())
+    }
+
+    fn print(results: &mut Results<Writes>, value: &[u8]) -> bool {
+        matches!(results.print(value), Ok(Printed::Yes))
+    }
+
+    #[test]
+    fn lines_go_out_together_and_only_when_asked() {
+        let mut results = results();
+        assert!(print(&mut results, b"\x01"));
+        assert!(print(&mut results, b"\xa1a"));
+        assert!(results.output.0.is_empty());
+        assert!(results.flush().is_ok() && results.flush().is_ok());
+        assert!(print(&mut results, b"\xc0"));
+        assert!(results.flush().is_ok());
+        assert_eq!(results.output.0, ["1\n\"a\"\n", "null\n"]);
+    }
+
+    #[test]
+    fn what_cannot_be_printed_leaves_nothing_between_the_lines() {
+        let mut results = results();
+        assert!(print(&mut results, b"\x01"));
+        assert!(!print(&mut results, b"\x92\x05"));
+        assert!(print(&mut results, b"\x02"));
+        assert!(results.flush().is_ok());
+        assert_eq!(results.output.0, ["1\n2\n"]);
+    }
+
+    #[test]
+    fn many_lines_go_out_in_writes_of_whole_lines() {
+        let mut results = results();
+        let lines = 3 * FULL / 2;
+        for _ in 0..lines {
+            assert!(print(&mut results, b"\x07"));
+        }
+        assert!(results.lines.len() < FULL);
+        assert!(results.flush().is_ok());
+        assert_eq!(results.output.0.concat(), "7\n".repeat(lines));
+        assert_eq!(results.output.0.len(), 3);
+        assert!(results.output.0.iter().all(|write| write.ends_with('\n')));
     }
 }
