@@ -45,6 +45,11 @@ mod to_message_pack;
 pub use from_message_pack::{PayloadError, to_json};
 pub use to_message_pack::{JsonError, MAX_DEPTH, MAX_TEXT, Problem, to_message_pack};
 
+/// Whether a byte of a string does not stand for itself in JSON.
+const fn is_special(byte: u8) -> bool {
+    (byte == b'"') | (byte == b'\\') | (byte < b' ')
+}
+
 /// Up to so many keys are compared each with each, which is faster than hashing them.
 const FEW_KEYS: usize = 8;
 

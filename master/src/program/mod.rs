@@ -20,6 +20,7 @@ pub mod json;
 mod message_pack;
 mod output;
 mod processes;
+mod search;
 mod signals;
 pub mod size;
 pub mod status;

@@ -3,6 +3,7 @@
 use std::{fmt, io, io::Read};
 
 use super::{InputProblem, MAX_ITEM};
+use crate::program::search;
 
 /// Bytes of one read: 64 KiB, what a pipe holds.
 const READ_SIZE: usize = 64 << 10;
@@ -59,7 +60,7 @@ impl Lines {
     pub(super) fn next(&mut self, wait: bool) -> Result<Next<'_>, InputProblem> {
         loop {
             let unsearched = &self.buffer[self.searched..self.filled];
-            if let Some(length) = unsearched.iter().position(|&byte| byte == b'\n') {
+            if let Some(length) = search::find(unsearched, |byte| byte == b'\n') {
                 let end = self.searched + length;
                 return self.line(end, end + 1);
             }

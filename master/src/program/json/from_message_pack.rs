@@ -8,7 +8,7 @@ use protocol::{
 };
 use rmp::Marker;
 
-use crate::program::decimal;
+use crate::program::{decimal, search};
 
 /// The keys of the agreed forms.
 const FORMS: [&str; 5] = ["\"$float\"", "\"$binary\"", "\"$extension\"", "\"$string\"", "\"$map\""];
@@ -351,26 +351,24 @@ fn number<const N: usize>(bytes: [u8; N]) -> u64 {
 
 /// Prints a string in quotes; only what must be escaped is.
 fn print_string(out: &mut Vec<u8>, text: &str) {
-    let bytes = text.as_bytes();
+    let mut rest = text.as_bytes();
     out.push(b'"');
-    let mut done = 0;
-    for (index, &byte) in bytes.iter().enumerate() {
-        if byte >= b' ' && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&bytes[done..index]);
-        done = index + 1;
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+    while let Some(place) = search::find(rest, super::is_special) {
+        out.extend_from_slice(&rest[..place]);
+        match rest[place] {
+            byte @ (b'"' | b'\\') => out.extend_from_slice(&[b'\\', byte]),
             b'\n' => out.extend_from_slice(b"\\n"),
             b'\r' => out.extend_from_slice(b"\\r"),
             b'\t' => out.extend_from_slice(b"\\t"),
             0x08 => out.extend_from_slice(b"\\b"),
             0x0c => out.extend_from_slice(b"\\f"),
-            _ => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+            byte => {
+                let _never_fails = write!(out, "\\u{byte:04x}");
+            }
         }
+        rest = &rest[place + 1..];
     }
-    out.extend_from_slice(&bytes[done..]);
+    out.extend_from_slice(rest);
     out.push(b'"');
 }
 

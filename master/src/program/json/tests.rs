@@ -230,6 +230,23 @@ fn message_pack_becomes_json() {
 }
 
 #[test]
+fn what_must_be_escaped_is_wherever_it_stands() {
+    for before in 0..40 {
+        let (before, after) = ("ä".repeat(before), "x".repeat(before));
+        for (character, escaped) in
+            [('"', "\\\""), ('\\', "\\\\"), ('\n', "\\n"), ('\0', "\\u0000"), ('\x1f', "\\u001f")]
+        {
+            let mut payload = Vec::new();
+            rmp::encode::write_str(&mut payload, &format!("{before}{character}{after}")).unwrap();
+            let text = format!("\"{before}{escaped}{after}\"");
+            check_decoded(&payload, &text);
+            check_encoded(&text, &payload);
+        }
+        check_syntax(&format!("\"{before}\n{after}\""), before.chars().count() + 2);
+    }
+}
+
+#[test]
 fn what_json_cannot_hold_has_an_agreed_form() {
     check_decoded(b"\xcb\x7f\xf8\0\0\0\0\0\0", r#"{"$float":"NaN"}"#);
     check_decoded(b"\xca\x7f\x80\0\0", r#"{"$float":"Infinity"}"#);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use protocol::limits::MAX_FRAME;
 use rmp::Marker;
 
-use crate::program::message_pack;
+use crate::program::{message_pack, search};
 
 /// How deep arrays and objects may nest: as deep as common JSON readers go, and well below what
 /// the protocol lets a payload nest.
@@ -310,8 +310,7 @@ impl<'a> Reader<'a> {
     fn plain_characters(&mut self) -> &'a str {
         let start = self.offset;
         let rest = &self.text.as_bytes()[start..];
-        let special = |&byte: &u8| byte == b'"' || byte == b'\\' || byte < b' ';
-        self.offset += rest.iter().position(special).unwrap_or(rest.len());
+        self.offset += search::find(rest, super::is_special).unwrap_or(rest.len());
         &self.text[start..self.offset]
     }
 
