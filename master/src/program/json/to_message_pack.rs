@@ -247,6 +247,13 @@ impl<'a> Reader<'a> {
             self.find_duplicate(first_key);
             self.keys.truncate(first_key);
         }
+        if let Ok(short @ 0..0x10) = u8::try_from(count) {
+            self.out[header] = match kind {
+                Container::Array => Marker::FixArray(short).to_u8(),
+                Container::Object { .. } => Marker::FixMap(short).to_u8(),
+            };
+            return;
+        }
         let mut sized = Vec::new();
         match kind {
             Container::Array => message_pack::write_array_header(&mut sized, count),
