@@ -27,6 +27,7 @@ use crate::program::{
     message_pack,
 };
 
+mod integers;
 mod lines;
 
 use lines::Lines;
@@ -274,6 +275,9 @@ impl Inputs {
             if !chunk.is_empty() && (chunk.len() >= max_items || chunk.bytes.len() >= FULL_CHUNK) {
                 break;
             }
+            if self.append_integers(max_items, &mut chunk) {
+                continue;
+            }
             match self.append_next(&mut chunk) {
                 Ok(Next::Appended) => self.next_input += 1,
                 Ok(Next::Skipped) => {}
@@ -289,6 +293,23 @@ impl Inputs {
             State::Failed(error) => Some(Err(error)),
             State::Reading | State::Ended => None,
         }
+    }
+
+    /// Appends those of the next inputs that have arrived and are plain integers. Tells whether
+    /// there were any.
+    fn append_integers(&mut self, max_items: usize, chunk: &mut EncodedChunk) -> bool {
+        let (
+            Source::Stream(lines),
+            ItemFormat { mode: InputMode::Json, spread: Spread::Whole, .. },
+        ) = (&mut self.source, &self.format)
+        else {
+            return false;
+        };
+        let keywords = self.format.keywords.as_ref().map_or(&[][..], Keywords::encoded);
+        let (length, count) = integers::append_plain(lines.arrived(), keywords, max_items, chunk);
+        lines.skip(length, count);
+        self.next_input += count as u64;
+        count > 0
     }
 
     fn append_next(&mut self, chunk: &mut EncodedChunk) -> Result<Next, InputError> {
@@ -415,7 +436,9 @@ fn append_item(
     let result = encode(&mut chunk.bytes).and_then(|()| {
         let encoded = chunk.bytes.get(start..).unwrap_or_default();
         expect(encoded, Kind::Array, "a JSON array of arguments")?;
-        chunk.bytes.extend(format.keywords.iter().flat_map(Keywords::encoded));
+        if let Some(keywords) = &format.keywords {
+            chunk.bytes.extend_from_slice(keywords.encoded());
+        }
         check_size(chunk.bytes.len() - start)
     });
     match result {

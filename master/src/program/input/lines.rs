@@ -85,6 +85,19 @@ impl Lines {
         }
     }
 
+    /// What has arrived and was not handed out, whole lines and perhaps the start of one more.
+    pub(super) fn arrived(&self) -> &[u8] {
+        &self.buffer[self.start..self.filled]
+    }
+
+    /// Hands out at once `count` whole lines of `length` bytes with their ends, which the caller
+    /// has found in [`Self::arrived`].
+    pub(super) fn skip(&mut self, length: usize, count: usize) {
+        self.start += length;
+        self.searched = self.searched.max(self.start);
+        self.number += count as u64;
+    }
+
     fn line(&mut self, end: usize, next_start: usize) -> Result<Next<'_>, InputProblem> {
         let mut line = &self.buffer[self.start..end];
         self.start = next_start;

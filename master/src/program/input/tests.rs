@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use proptest::prelude::*;
+
 use super::*;
 
 const MAP: ItemFormat = ItemFormat { mode: InputMode::Json, spread: Spread::Whole, keywords: None };
@@ -37,6 +39,19 @@ impl Read for Pieces {
             pieces.push_front(Ok(later));
         }
         Ok(now.len())
+    }
+}
+
+/// Gives so many bytes at each read.
+struct Slowly {
+    stream: io::Cursor<Vec<u8>>,
+    piece: usize,
+}
+
+impl Read for Slowly {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = buffer.len().min(self.piece);
+        self.stream.read(&mut buffer[..most])
     }
 }
 
@@ -117,6 +132,167 @@ fn a_bad_line_ends_the_input() {
     check_stream(&MAP, b"1\n[2", &[Ok("[1]"), Err(unfinished)]);
     let twice = "line 1: the key \"a\" comes twice in one object (at character 8)";
     check_stream(&MAP, b"{\"a\":1,\"a\":2}\n", &[Err(twice)]);
+}
+
+#[test]
+fn integers_at_their_limits() {
+    check_stream(
+        &MAP,
+        b"0\n-0\n10\n-1\n9223372036854775807\n9223372036854775808\n-9223372036854775808\n\
+          9999999999999999999\n10000000000000000000\n18446744073709551615",
+        &[
+            Ok("[0]"),
+            Ok("[0]"),
+            Ok("[10]"),
+            Ok("[-1]"),
+            Ok("[9223372036854775807]"),
+            Ok("[9223372036854775808]"),
+            Ok("[-9223372036854775808]"),
+            Ok("[9999999999999999999]"),
+            Ok("[10000000000000000000]"),
+            Ok("[18446744073709551615]"),
+        ],
+    );
+    for (stream, digits) in [
+        (&b"1\n18446744073709551616\n2\n"[..], "18446744073709551616"),
+        (b"1\n-9223372036854775809\n2\n", "-9223372036854775809"),
+        (b"1\n-9999999999999999999\n2\n", "-9999999999999999999"),
+        (b"1\n-10000000000000000000", "-10000000000000000000"),
+    ] {
+        let error = format!(
+            "line 2: the integer {digits} does not fit 64 bits; write it as a string, or with a \
+             fraction for the nearest float (at character 1)"
+        );
+        check_stream(&MAP, stream, &[Ok("[1]"), Err(&error)]);
+    }
+}
+
+#[test]
+fn what_begins_like_an_integer() {
+    check_stream(
+        &MAP,
+        b"1\n1.5\n2\n1e2\n-0.0\n 3\n4 \n5\t\r\n6\r\r\n7\r\n8\r",
+        &[
+            Ok("[1]"),
+            Ok("[1.5]"),
+            Ok("[2]"),
+            Ok("[100.0]"),
+            Ok("[-0.0]"),
+            Ok("[3]"),
+            Ok("[4]"),
+            Ok("[5]"),
+            Ok("[6]"),
+            Ok("[7]"),
+            Ok("[8]"),
+        ],
+    );
+    let digit = "expected no digit after a leading 0 at character";
+    for (stream, error) in [
+        (&b"1\n\n00\n2\n"[..], format!("line 3: not JSON: {digit} 2, found `0`")),
+        (b"1\r\n \r\n-01\r\n2\r\n", format!("line 3: not JSON: {digit} 3, found `1`")),
+        (b"1\n-\n2\n", "line 2: not JSON: expected a digit at character 2, found the end".into()),
+        (b"1\n+2\n3\n", "line 2: not JSON: expected a value at character 1, found `+`".into()),
+        (b"1\n2\r3\n", "line 2: not JSON: expected the end at character 3, found `3`".into()),
+        (b"1\n2 3\n", "line 2: not JSON: expected the end at character 3, found `3`".into()),
+        (b"1\n2x\n", "line 2: not JSON: expected the end at character 2, found `x`".into()),
+        (
+            b"1\n23\xff\n",
+            "line 2: not JSON: byte 3 is not UTF-8; --text passes lines on as they are".into(),
+        ),
+    ] {
+        check_stream(&MAP, stream, &[Ok("[1]"), Err(&error)]);
+    }
+    check_stream(&TEXT, b"1\n007\n", &[Ok(r#"["1"]"#), Ok(r#"["007"]"#)]);
+    check_stream(
+        &STARMAP,
+        b"[1]\n\n2\n",
+        &[Ok("[1]"), Err("line 3: expected a JSON array of arguments, found an integer")],
+    );
+}
+
+#[test]
+fn a_number_of_a_million_digits_is_one_error() {
+    let stream = format!("1\n{}\n2\n", "9".repeat(1_000_000));
+    let read = read(Inputs::from_stream(MAP, Box::new(io::Cursor::new(stream))), 100);
+    let [Ok(_), Err(error)] = &read[..] else { panic!("{read:?}") };
+    assert!(error.starts_with("line 2: the integer 9999"), "{error}");
+    assert!(error.len() < 300, "{error}");
+}
+
+#[test]
+fn an_integer_with_keywords_that_leave_no_room_is_left_to_who_can_say_so() {
+    let mut chunk = EncodedChunk::default();
+    assert_eq!(integers::append_plain(b"1\n", &vec![0; MAX_ITEM - 9], 1, &mut chunk), (0, 0));
+    assert_eq!(integers::append_plain(b"1\n", b"\x80", 1, &mut chunk), (2, 1));
+}
+
+/// What comes of a stream that goes the general way line by line.
+fn read_generally(format: &ItemFormat, stream: Vec<u8>) -> (EncodedChunk, Option<String>) {
+    let mut lines = Lines::new(Box::new(io::Cursor::new(stream)), true);
+    let mut chunk = EncodedChunk { first_input: 1, ..EncodedChunk::default() };
+    loop {
+        let appended = match lines.next(true) {
+            Ok(lines::Next::Line(line)) if is_blank(line, format.mode) => continue,
+            Ok(lines::Next::Line(line)) => {
+                append_item(format, &mut chunk, |out| encode_line(line, format.mode, out))
+            }
+            Ok(lines::Next::NotYet | lines::Next::End) => return (chunk, None),
+            Err(problem) => Err(problem),
+        };
+        if let Err(problem) = appended {
+            return (chunk, Some(format!("line {}: {problem}", lines.number())));
+        }
+    }
+}
+
+/// A line that is often an integer, and otherwise often nearly one.
+fn integer_line() -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => (any::<u64>(), 0..64u32).prop_map(|(value, shift)| (value >> shift).to_string()),
+        8 => (any::<i64>(), 0..64u32).prop_map(|(value, shift)| (value >> shift).to_string()),
+        2 => "-?[0-9]{17,21}",
+        1 => "-?0{1,3}[0-9]{0,2}",
+        1 => "-?(0|[1-9][0-9]{0,3})(\\.[0-9]{1,2})?([eE][+-]?[0-9]{1,2})?",
+        1 => "[ \t]{0,2}",
+        1 => "[-+0-9.eEx \t\r]{0,5}",
+    ]
+}
+
+/// Several of them, each with its line end, and perhaps without one at the end.
+fn integer_lines() -> impl Strategy<Value = String> {
+    let line_end = prop::sample::select(&["\n", "\n", "\r\n", "\r\r\n"][..]);
+    let lines = prop::collection::vec((integer_line(), line_end), 0..20)
+        .prop_map(|lines| lines.into_iter().map(|(line, end)| line + end).collect::<String>());
+    (lines, integer_line()).prop_map(|(lines, last)| lines + &last)
+}
+
+proptest! {
+    #[test]
+    fn integers_come_to_the_same_as_the_general_way(
+        stream in integer_lines(),
+        keywords in prop::option::of(Just(Keywords(b"\x81\xa1a\x01".to_vec()))),
+        most in 1..30usize,
+        piece in 1..50usize,
+    ) {
+        let format = ItemFormat { keywords, ..MAP };
+        let (expected, expected_error) = read_generally(&format, stream.clone().into());
+        let pieces = Slowly { stream: io::Cursor::new(stream.into()), piece };
+        let mut inputs = Inputs::from_stream(format, Box::new(pieces));
+        let (mut bytes, mut ends, mut error) = (Vec::new(), Vec::new(), None);
+        while let Some(chunk) = inputs.next_chunk(most) {
+            match chunk {
+                Ok(chunk) => {
+                    prop_assert_eq!(chunk.first_input, ends.len() as u64 + 1);
+                    prop_assert!(!chunk.is_empty() && chunk.len() <= most);
+                    ends.extend(chunk.ends.iter().map(|end| bytes.len() + end));
+                    bytes.extend(chunk.bytes);
+                }
+                Err(problem) => error = Some(problem.to_string()),
+            }
+        }
+        prop_assert_eq!((bytes, ends), (expected.bytes, expected.ends));
+        prop_assert_eq!(error, expected_error);
+    }
 }
 
 #[test]
