@@ -236,13 +236,10 @@ fn print_all(
 ) -> Result<Tally, Closed> {
     let mut tally = Tally { status: ExitStatus::Success, not_begun: 0, over: false };
     let mut results = Results::new();
-    loop {
-        // What is printed goes out before there is a wait for more.
-        if !stream.has_more() {
-            results.flush()?;
-        }
-        let Some((input, outcome)) = stream.next() else { break };
+    while let Some((input, outcome)) = next_outcome(&mut stream, &mut results)? {
         if let Some(error) = take(&mut results, outcome)? {
+            // A complaint is not to come before the results that came before it.
+            results.flush()?;
             tally.note(&error, || place(input));
             if tally.over {
                 stop.stop();
@@ -251,6 +248,21 @@ fn print_all(
     }
     results.flush()?;
     Ok(tally)
+}
+
+/// The next outcome. What is printed goes out before there is a wait for it, and not sooner.
+fn next_outcome(
+    stream: &mut Stream,
+    results: &mut Results,
+) -> Result<Option<(u64, Outcome)>, Closed> {
+    if stream.has_more() {
+        return Ok(stream.next());
+    }
+    if let Ok(next) = stream.next_within(Some(Duration::ZERO)) {
+        return Ok(next);
+    }
+    results.flush()?;
+    Ok(stream.next())
 }
 
 /// Prints a result; gives the error of a task that has none.
