@@ -25,6 +25,17 @@ impl Items {
         self.ends.len() as u64
     }
 
+    /// Appends the items of another.
+    pub(crate) fn append(&mut self, other: Self) {
+        if self.ends.is_empty() {
+            *self = other;
+            return;
+        }
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes);
+        self.ends.extend(other.ends.iter().map(|end| start + end));
+    }
+
     /// The place of `items` in the buffer.
     pub(crate) fn place(&self, items: &Range<u64>) -> Range<usize> {
         self.start_of(items.start)..self.start_of(items.end)
@@ -36,11 +47,56 @@ impl Items {
     }
 }
 
+/// Encoded results of consecutive items, one after another. There is at least one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Values<'a> {
+    bytes: &'a [u8],
+    /// Where the first begins.
+    start: usize,
+    /// Where in `bytes` each ends.
+    ends: &'a [usize],
+}
+
+impl<'a> Values<'a> {
+    /// All of `bytes`, with the place where each value ends.
+    pub(crate) const fn new(bytes: &'a [u8], ends: &'a [usize]) -> Self {
+        Self { bytes, start: 0, ends }
+    }
+
+    /// So many of them, from one on.
+    pub(crate) fn part(self, first: usize, count: u64) -> Self {
+        let before = first.checked_sub(1).and_then(|before| self.ends.get(before));
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let ends = self.ends.get(first..).unwrap_or_default();
+        let ends = ends.get(..count).unwrap_or(ends);
+        Self { start: before.copied().unwrap_or(self.start), ends, ..self }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// All of them together.
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        let end = self.ends.last().copied().unwrap_or(self.start);
+        self.bytes.get(self.start..end).unwrap_or_default()
+    }
+
+    /// Where each lies in [`Self::bytes`].
+    pub(crate) fn places(self) -> impl Iterator<Item = Range<usize>> + 'a {
+        let mut start = 0;
+        self.ends.iter().map(move |end| {
+            let end = end - self.start;
+            std::mem::replace(&mut start, end)..end
+        })
+    }
+}
+
 /// Where the outcomes of a batch go: each item exactly once, on the thread of the supervisor.
 /// An implementation must not block.
 pub(crate) trait Sink: Send + Sync {
-    /// `value` is the encoded result of the item.
-    fn completed(&self, item: u64, value: &[u8]);
+    /// `values` are the encoded results of as many items, from `first` on.
+    fn completed(&self, first: u64, values: Values<'_>);
     /// These items have no result, for the same reason.
     fn ended(&self, items: Range<u64>, error: &Error);
     /// No more outcomes will come. Only a supervisor that panicked leaves items without one.

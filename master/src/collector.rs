@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     arguments::FromResult,
-    batch::Sink,
+    batch::{Sink, Values},
     callbacks::{CallbackThread, in_callback},
     driver::now,
     error::Error,
@@ -162,16 +162,16 @@ impl Drop for Finish {
 pub(crate) struct CollectorSink(pub(crate) Arc<Collector>);
 
 impl Sink for CollectorSink {
-    fn completed(&self, item: u64, value: &[u8]) {
+    fn completed(&self, first: u64, values: Values<'_>) {
         let mut state = self.0.lock();
         let start = state.values.len();
-        state.values.extend_from_slice(value);
-        let place = start..state.values.len();
-        let slot = usize::try_from(item).ok().and_then(|item| state.places.get_mut(item));
-        if let Some(slot) = slot {
-            *slot = place;
+        state.values.extend_from_slice(values.bytes());
+        let first = usize::try_from(first).unwrap_or(usize::MAX);
+        let slots = state.places.get_mut(first..).unwrap_or_default();
+        for (slot, place) in slots.iter_mut().zip(values.places()) {
+            *slot = start + place.start..start + place.end;
         }
-        state.pending = state.pending.saturating_sub(1);
+        state.pending = state.pending.saturating_sub(values.len() as u64);
         if state.pending == 0 {
             self.0.end(state);
         }
@@ -200,6 +200,11 @@ impl Collected {
     /// Whether this thread need not wait any more: a callback waits for the outcomes alone.
     fn is_over_here(&self) -> bool {
         self.complete || in_callback() && self.pending == 0
+    }
+
+    /// Whether every item has its outcome.
+    pub(crate) const fn is_over(&self) -> bool {
+        self.pending == 0
     }
 
     /// Whether every item has its outcome, and the callback has run.

@@ -122,7 +122,9 @@ impl Pool {
             Step::Submit { items, chunk_size } => {
                 let batch = Load { id: self.outcomes.len() as u64 };
                 self.outcomes.push(vec![0; items.into()]);
-                let (items, chunk_size) = (items.into(), chunk_size.into());
+                // Without a size it is left to the pool.
+                let (items, size) = (items.into(), u64::from(chunk_size));
+                let chunk_size = (size > 0).then_some(size);
                 let function = FUNCTION;
                 self.handle(Event::Submitted { batch, function, items, chunk_size });
             }
@@ -162,7 +164,7 @@ impl Pool {
         };
         match said {
             Said::Hello(_) => {
-                worker.session.welcome(true);
+                worker.session.welcome(true, false);
                 let some = || [FUNCTION].into();
                 let repertoire =
                     Repertoire { functions: some(), reporting: some(), cancellable: some() };
@@ -173,6 +175,7 @@ impl Pool {
             Said::Result { id: call, item, .. } => {
                 self.answer(id, CallId(call), item, Verdict::Completed);
             }
+            Said::Results { .. } => unreachable!("it was not agreed on"),
             Said::Error { id: call, item, .. } => {
                 self.answer(id, CallId(call), item, Verdict::Failed);
             }
@@ -185,7 +188,8 @@ impl Pool {
     }
 
     fn answer(&mut self, id: WorkerId, call: CallId, index: u32, verdict: Verdict) {
-        let answer = self.machine.answer(self.now, id, call, index, verdict);
+        let answer =
+            self.machine.answer(self.now, id, call, index..index.saturating_add(1), verdict);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let first = worker.outstanding.front().copied();
         let expected = first.filter(|&(other, place, ..)| (other, place) == (call, index));
@@ -193,17 +197,17 @@ impl Pool {
             worker.outstanding.pop_front();
         }
         match answer {
-            Answer::Accepted { batch, item } => {
-                let expected = expected.map(|(_, _, batch, item)| (batch, item));
-                assert_eq!(expected, Some((batch.id, item)), "no answer to that item");
-                self.conclude(batch.id, item..item + 1);
+            Answer::Accepted { batch, items } => {
+                let expected = expected.map(|(_, _, batch, item)| (batch, item..item + 1));
+                assert_eq!(expected, Some((batch.id, items.clone())), "no answer to that item");
+                self.conclude(batch.id, items);
             }
             Answer::Retried { batch, item } => {
                 let expected = expected.map(|(_, _, batch, item)| (batch, item));
                 assert_eq!(expected, Some((batch.id, item)), "no answer to that item");
                 assert_eq!(verdict, Verdict::Failed, "a result is tried again");
             }
-            Answer::Late => {}
+            Answer::Late { .. } => {}
             Answer::Refused => self.handle(Event::Misbehaved { worker: id }),
         }
     }

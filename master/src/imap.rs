@@ -13,7 +13,7 @@ use crate::{
     arguments::{FromResult, append_single, append_spread, check_size},
     batch::Items,
     error::Error,
-    stream::{Feeder, Stream},
+    stream::{Feeder, Outcome, Stream},
 };
 
 /// How a lazy map takes its inputs.
@@ -132,8 +132,8 @@ impl<R: FromResult> Imap<R> {
     }
 }
 
-fn decode<R: FromResult>(outcome: Result<Vec<u8>, Error>) -> Result<R, Error> {
-    outcome.and_then(|value| R::from_result(&value))
+fn decode<R: FromResult>(outcome: Outcome<'_>) -> Result<R, Error> {
+    outcome.and_then(R::from_result)
 }
 
 /// Whether an input is the one argument of its call, or spread over its arguments.
@@ -189,7 +189,7 @@ fn feed<A: Serialize, E: fmt::Display>(
             });
         }
         if items.len() > 0 {
-            feeder.feed(items, chunk_size as u64);
+            feeder.feed(items, Some(chunk_size as u64));
         }
         match end {
             None => {}

@@ -134,7 +134,10 @@ impl Pool {
         function: &str,
         arguments: impl IntoArguments,
     ) -> Result<R, Error> {
-        self.apply_async(function, arguments)?.get()
+        let items = arguments.into_arguments()?.into_items()?;
+        let turn = self.life.handle.take_turn();
+        let (collector, submitted) = self.submit(function, items, Some(1), Collector::plain)?;
+        ApplyResult::new(collector, submitted).get_here(turn)
     }
 
     /// Calls a function, and does not wait for its result. What becomes of the call is told by
@@ -157,7 +160,7 @@ impl Pool {
         arguments: impl IntoArguments,
     ) -> Result<ApplyResult<R>, Error> {
         let items = arguments.into_arguments()?.into_items()?;
-        let (collector, submitted) = self.submit(function, items, 1, Collector::plain)?;
+        let (collector, submitted) = self.submit(function, items, Some(1), Collector::plain)?;
         Ok(ApplyResult::new(collector, submitted))
     }
 
@@ -188,7 +191,7 @@ impl Pool {
         let items = arguments.into_arguments()?.into_items()?;
         self.life.callbacks.start()?;
         let collect = |items, thread| callbacks.collector(items, thread, Collected::result);
-        let (collector, submitted) = self.submit(function, items, 1, collect)?;
+        let (collector, submitted) = self.submit(function, items, Some(1), collect)?;
         Ok(ApplyResult::new(collector, submitted))
     }
 
@@ -213,7 +216,7 @@ impl Pool {
         function: &str,
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Vec<R>, Error> {
-        self.map_async(function, arguments, None)?.get()
+        self.map_items_here(function, single_arguments(arguments)?, None)
     }
 
     /// As [`Self::map`], with `chunk_size` calls sent to a worker together.
@@ -234,7 +237,8 @@ impl Pool {
         arguments: impl IntoIterator<Item = A>,
         chunk_size: usize,
     ) -> Result<Vec<R>, Error> {
-        self.map_async(function, arguments, Some(chunk_size))?.get()
+        let chunk_size = check_chunk_size(Some(chunk_size))?;
+        self.map_items_here(function, single_arguments(arguments)?, chunk_size)
     }
 
     /// As [`Self::map`], without waiting. No `chunk_size` stands for about four chunks for each
@@ -310,7 +314,7 @@ impl Pool {
         function: &str,
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Vec<R>, Error> {
-        self.starmap_async(function, arguments, None)?.get()
+        self.map_items_here(function, spread_arguments(arguments)?, None)
     }
 
     /// As [`Self::starmap`], without waiting.
@@ -491,14 +495,19 @@ impl Pool {
         &self,
         function: &str,
         ordered: bool,
-        chunk_size: u64,
+        chunk_size: Option<u64>,
     ) -> Result<(Feeder, Stream), Error> {
         let options = self.stream_options(ordered, chunk_size, LOOK_AHEAD_ITEMS);
         self.open_stream(function, StreamOptions { grows: true, ..options })
     }
 
-    fn stream_options(&self, ordered: bool, chunk_size: u64, look_ahead: u64) -> StreamOptions {
-        let enough_for_one = chunk_size.saturating_mul(CHUNKS_A_WORKER);
+    fn stream_options(
+        &self,
+        ordered: bool,
+        chunk_size: Option<u64>,
+        look_ahead: u64,
+    ) -> StreamOptions {
+        let enough_for_one = chunk_size.unwrap_or(1).saturating_mul(CHUNKS_A_WORKER);
         let workers = Arc::clone(&self.processes);
         StreamOptions { ordered, look_ahead, enough_for_one, workers, grows: false }
     }
@@ -571,6 +580,17 @@ impl Pool {
         self.submit_map(function, items, chunk_size, collect)
     }
 
+    /// Submits items, and waits for their results.
+    fn map_items_here<R: FromResult>(
+        &self,
+        function: &str,
+        items: Items,
+        chunk_size: Option<u64>,
+    ) -> Result<Vec<R>, Error> {
+        let turn = self.life.handle.take_turn();
+        self.submit_map(function, items, chunk_size, Collector::plain)?.get_here(turn)
+    }
+
     fn submit_map<R: FromResult>(
         &self,
         function: &str,
@@ -578,8 +598,6 @@ impl Pool {
         chunk_size: Option<u64>,
         collect: impl FnOnce(u64, Arc<CallbackThread>) -> Arc<Collector>,
     ) -> Result<MapResult<R>, Error> {
-        let default = || items.len().div_ceil(self.processes() * CHUNKS_A_WORKER).max(1);
-        let chunk_size = chunk_size.unwrap_or_else(default);
         let (collector, submitted) = self.submit(function, items, chunk_size, collect)?;
         Ok(MapResult::new(collector, submitted))
     }
@@ -589,7 +607,7 @@ impl Pool {
         &self,
         function: &str,
         items: Items,
-        chunk_size: u64,
+        chunk_size: Option<u64>,
         collect: impl FnOnce(u64, Arc<CallbackThread>) -> Arc<Collector>,
     ) -> Result<(Arc<Collector>, Option<Submitted>), Error> {
         let Life { handle, callbacks, .. } = &*self.life;

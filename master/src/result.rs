@@ -13,7 +13,7 @@ use std::{
 use crate::{
     arguments::FromResult,
     collector::{Collected, Collector},
-    driver::{Command, Handle},
+    driver::{Command, Handle, Turn},
     error::Error,
 };
 
@@ -40,6 +40,18 @@ impl Pending {
             Some(state) => take(&state),
             None => Err(Error::NotReady(timeout.unwrap_or_default())),
         }
+    }
+
+    /// As [`Self::take`], on a thread that drives the pool meanwhile if it has the turn.
+    fn take_here<T>(
+        &self,
+        turn: Option<Turn<'_>>,
+        take: impl FnOnce(&Collected) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if let Some(mut turn) = turn {
+            turn.drive(|| self.collector.lock().is_over());
+        }
+        self.take(None, take)
     }
 
     fn poll<T>(
@@ -222,6 +234,10 @@ impl<R: FromResult> MapResult<R> {
         self.pending.take(None, Collected::results)
     }
 
+    pub(crate) fn get_here(&self, turn: Option<Turn<'_>>) -> Result<Vec<R>, Error> {
+        self.pending.take_here(turn, Collected::results)
+    }
+
     /// As [`Self::get`], but waits for no longer than `timeout`.
     ///
     /// ```
@@ -325,6 +341,10 @@ impl<R: FromResult> ApplyResult<R> {
     /// [`Error::Decode`] if the result is not of the type `R`.
     pub fn get(&self) -> Result<R, Error> {
         self.pending.take(None, Collected::result)
+    }
+
+    pub(crate) fn get_here(&self, turn: Option<Turn<'_>>) -> Result<R, Error> {
+        self.pending.take_here(turn, Collected::result)
     }
 
     /// As [`Self::get`], but waits for no longer than `timeout`.

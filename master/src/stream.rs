@@ -4,8 +4,10 @@
 //! the two is bounded: the feeder waits while too many items, or too many bytes, have been
 //! submitted and not been taken.
 
+mod outcomes;
+
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::HashSet,
     ops::Range,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -14,9 +16,11 @@ use std::{
     time::Duration,
 };
 
+use self::outcomes::{Block, Outcomes};
+
 use crate::{
-    batch::{Items, Sink, Submission},
-    driver::{Command, Handle, Observer, now},
+    batch::{Items, Sink, Submission, Values},
+    driver::{Command, Handle, Observer, Source, now},
     error::Error,
 };
 
@@ -29,11 +33,12 @@ pub(crate) const LOOK_AHEAD_ITEMS: u64 = 4096;
 /// the size of those that have come.
 pub(crate) const LOOK_AHEAD_BYTES: usize = 64 << 20;
 
-/// How many outcomes are taken out together at the most, however large the look-ahead is.
-const MAX_TAKEN_TOGETHER: u64 = 256;
+/// So many outcomes are given out before that is told to the other end, at the most, however large
+/// the look-ahead is.
+const MAX_GIVEN_TOGETHER: u64 = 256;
 
 /// The encoded value of an item, or why there is none.
-pub(crate) type Outcome = Result<Vec<u8>, Error>;
+pub(crate) type Outcome<'a> = Result<&'a [u8], Error>;
 
 /// How a stream is to be.
 #[derive(Debug, Clone)]
@@ -51,10 +56,10 @@ pub(crate) struct StreamOptions {
 }
 
 impl StreamOptions {
-    /// How many outcomes are taken out together at the most. They count as being on their way
-    /// until they are given out, so that many fewer may be between the two ends.
-    fn taken_together(&self) -> u64 {
-        (self.look_ahead / 16).clamp(1, MAX_TAKEN_TOGETHER)
+    /// So many outcomes are given out before that is told to the other end. Until then they count as
+    /// being on their way.
+    fn given_together(&self) -> u64 {
+        (self.look_ahead / 16).clamp(1, MAX_GIVEN_TOGETHER)
     }
 }
 
@@ -65,20 +70,32 @@ pub(crate) fn stream(
     function: String,
     options: StreamOptions,
 ) -> (Feeder, Stream) {
-    let state = Mutex::new(State { open: Some(open), ..State::default() });
-    let shared = Arc::new(Shared { options, state, changed: Condvar::new() });
+    let outcomes = Outcomes::new(options.ordered);
+    let state = State { open: Some(open), outcomes, ..State::default() };
+    let changed = Condvar::new();
+    let shared = Arc::new(Shared { function, options, state: Mutex::new(state), changed });
     let observer: Arc<dyn Observer> = Arc::clone(&shared) as _;
     handle.observe(&observer);
-    let stream =
-        Stream { handle: Arc::clone(&handle), shared: Arc::clone(&shared), taken: VecDeque::new() };
-    (Feeder { handle, function, shared }, stream)
+    let stream = Stream {
+        handle: Arc::clone(&handle),
+        shared: Arc::clone(&shared),
+        block: Block::default(),
+        given: 0,
+        given_bytes: 0,
+        last: None,
+    };
+    (Feeder { handle, shared, seen_room: 0 }, stream)
 }
+
+/// A result of more bytes than this is not small.
+const SMALL: usize = 4 << 10;
 
 /// The end that inputs go into. Dropping it ends the input.
 pub(crate) struct Feeder {
     handle: Arc<Handle>,
-    function: String,
     shared: Arc<Shared>,
+    /// So many more items may be submitted without a look at how many are on their way.
+    seen_room: u64,
 }
 
 /// The end that outcomes come out of, each with the number of its input, counted from 0.
@@ -87,10 +104,16 @@ pub(crate) struct Stream {
     handle: Arc<Handle>,
     shared: Arc<Shared>,
     /// Outcomes that were taken out of the shared state together.
-    taken: VecDeque<(u64, Outcome)>,
+    block: Block,
+    /// How many outcomes, and how many bytes of them, were given out without the other end being told.
+    given: u64,
+    given_bytes: usize,
+    /// What is to be told last.
+    last: Option<(u64, Error)>,
 }
 
 struct Shared {
+    function: String,
     options: StreamOptions,
     state: Mutex<State>,
     changed: Condvar,
@@ -98,10 +121,12 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Outcomes that came and were not taken; when ordered the first is that of input `next`,
-    /// and those that did not come yet are `None`.
-    outcomes: VecDeque<Option<(u64, Outcome)>>,
-    next: u64,
+    /// Items that are submitted and that the supervisor has not taken.
+    fed: Items,
+    /// How many of them are to be sent together; `None` if that is left to the pool.
+    chunk_size: Option<u64>,
+    /// Outcomes that came and were not taken.
+    outcomes: Outcomes,
     submitted: u64,
     /// Items and bytes between the two ends.
     items: u64,
@@ -142,38 +167,26 @@ impl Shared {
         if state.bytes >= LOOK_AHEAD_BYTES {
             return u64::from(state.items == 0);
         }
-        // Those that were taken out and not given out are among them, and cannot be seen here.
-        let most = look_ahead.saturating_sub(self.options.taken_together() - 1).max(1);
-        limit.min(most).saturating_sub(state.items)
+        limit.saturating_sub(state.items)
     }
 
-    /// Puts an outcome where it belongs.
-    fn put(&self, input: u64, arguments_size: usize, outcome: Outcome) {
+    /// Puts outcomes where they belong.
+    fn put(&self, block: Block, arguments_size: usize) {
         let mut state = self.lock();
         state.bytes = state.bytes.saturating_sub(arguments_size);
+        let count = block.len();
         if state.abandoned {
-            state.items = state.items.saturating_sub(1);
+            state.items = state.items.saturating_sub(count);
             return;
         }
-        if let Ok(value) = &outcome {
-            let size = value.len().max(1);
-            state.bytes += value.len();
+        let size = block.bytes();
+        state.bytes += size;
+        if !block.is_error() {
+            let size = (size / usize::try_from(count).unwrap_or(1).max(1)).max(1);
             // A larger size counts at once, a smaller one by and by.
             state.result_size = size.max((state.result_size.saturating_mul(7) + size) / 8);
         }
-        let ready = if self.options.ordered {
-            let place = usize::try_from(input.saturating_sub(state.next)).unwrap_or(usize::MAX);
-            while state.outcomes.len() <= place {
-                state.outcomes.push_back(None);
-            }
-            if let Some(slot) = state.outcomes.get_mut(place) {
-                *slot = Some((input, outcome));
-            }
-            place == 0
-        } else {
-            state.outcomes.push_back(Some((input, outcome)));
-            true
-        };
+        let ready = state.outcomes.put(block);
         if ready && std::mem::take(&mut state.reader_waits) {
             self.changed.notify_all();
         }
@@ -208,6 +221,9 @@ impl Feeder {
     /// Waits until `wanted` items may be submitted, or a fair part of all that may be on their
     /// way, and tells how many; `None` if no more are wanted.
     pub(crate) fn wait_for_room(&mut self, wanted: u64) -> Option<u64> {
+        if self.seen_room >= wanted {
+            return Some(self.seen_room);
+        }
         let mut state = self.shared.lock();
         loop {
             if state.input_ended {
@@ -217,6 +233,8 @@ impl Feeder {
             // Waiting for more than one keeps the two ends from waking each other for each item.
             let fair = wanted.min((state.items + room) / 4).max(1);
             if room >= fair || state.items == 0 {
+                // What is seen is used up without another look, unless results may be large.
+                self.seen_room = if state.result_size > SMALL { 0 } else { room / 4 };
                 return Some(room.max(1));
             }
             state.feeder_waits = true;
@@ -229,30 +247,26 @@ impl Feeder {
         !self.shared.lock().input_ended
     }
 
-    /// Submits items, to be sent `chunk_size` together. False if no more are wanted.
-    pub(crate) fn feed(&mut self, items: Items, chunk_size: u64) -> bool {
+    /// Submits items, to be sent `chunk_size` together, together with those that the supervisor has
+    /// not taken yet. False if no more are wanted.
+    pub(crate) fn feed(&mut self, items: Items, chunk_size: Option<u64>) -> bool {
         let count = items.len();
+        self.seen_room = self.seen_room.saturating_sub(count);
         let mut state = self.shared.lock();
         if state.input_ended {
+            self.seen_room = 0;
             return false;
         }
-        let first = state.submitted;
         state.submitted += count;
         state.items += count;
         state.bytes += items.bytes.len();
+        state.chunk_size = chunk_size;
+        let is_first = state.fed.len() == 0;
+        state.fed.append(items);
         drop(state);
-        let ends = items.ends.clone();
-        let concluded = ends.iter().map(|_| AtomicBool::new(false)).collect();
-        let shared = Arc::clone(&self.shared);
-        let sink = Arc::new(ChunkSink { shared, first, ends, concluded, batch: OnceLock::new() });
-        let function = self.function.clone();
-        let submission = Arc::new(Submission::new(function, items, Arc::clone(&sink) as _));
-        let batch = *sink.batch.get_or_init(|| submission.id);
-        self.shared.lock().open_batches.insert(batch);
-        self.handle.send(Command::Submit { submission, chunk_size });
-        // A stream that was dropped just now may not have known of it.
-        if self.shared.lock().abandoned {
-            self.handle.send(Command::Withdraw { batch });
+        if is_first {
+            let source: Arc<dyn Source> = Arc::clone(&self.shared) as _;
+            self.handle.send(Command::Feed { source });
         }
         true
     }
@@ -264,8 +278,14 @@ impl Feeder {
             let input = state.submitted;
             state.submitted += 1;
             state.items += 1;
+            // Those before it are of a submission of their own, so that its place is left out.
+            let (shared, before) =
+                (Arc::clone(&self.shared), state.submission(&self.shared, input));
             drop(state);
-            self.shared.put(input, 0, Err(error));
+            if let Some((submission, chunk_size)) = before {
+                self.handle.send(Command::Submit { submission, chunk_size });
+            }
+            shared.put(Block::of_error(input..input + 1, error), 0);
         }
     }
 
@@ -291,14 +311,62 @@ impl InputStop {
     }
 }
 
+impl State {
+    /// Makes a submission of the items that the supervisor has not taken, the last of which comes
+    /// before input `end`. Tells how many of them are to be sent together.
+    fn submission(
+        &mut self,
+        shared: &Arc<Shared>,
+        end: u64,
+    ) -> Option<(Arc<Submission>, Option<u64>)> {
+        let items = std::mem::take(&mut self.fed);
+        if items.len() == 0 {
+            return None;
+        }
+        let first = end - items.len();
+        let ends = items.ends.clone();
+        let concluded = ends.iter().map(|_| AtomicBool::new(false)).collect();
+        let shared_end = Arc::clone(shared);
+        let sink = ChunkSink { shared: shared_end, first, ends, concluded, batch: OnceLock::new() };
+        let sink = Arc::new(sink);
+        let function = shared.function.clone();
+        let submission = Arc::new(Submission::new(function, items, Arc::clone(&sink) as _));
+        self.open_batches.insert(*sink.batch.get_or_init(|| submission.id));
+        Some((submission, self.chunk_size))
+    }
+}
+
+impl Source for Shared {
+    fn take(self: Arc<Self>) -> Option<(Arc<Submission>, Option<u64>)> {
+        let mut state = self.lock();
+        if state.abandoned {
+            state.fed = Items::default();
+            return None;
+        }
+        let end = state.submitted;
+        state.submission(&self, end)
+    }
+
+    fn refuse(self: Arc<Self>, error: &Error) {
+        if let Some((submission, _)) = Arc::clone(&self).take() {
+            submission.sink.ended(0..submission.items.len(), error);
+        }
+    }
+}
+
 impl Stream {
     pub(crate) fn input_stop(&self) -> InputStop {
         InputStop(Arc::clone(&self.shared))
     }
 
-    /// Whether the next outcome is at hand without a look at what has come in.
-    pub(crate) fn has_more(&self) -> bool {
-        !self.taken.is_empty()
+    /// Whether the next outcome, or the end, has come, so that [`Self::next`] does not wait.
+    pub(crate) fn has_come(&mut self) -> bool {
+        !self.block.is_empty() || self.last.is_some() || self.look(Some(Duration::ZERO)).is_ok()
+    }
+
+    /// Waits for the next outcome. `None` at the end.
+    pub(crate) fn next(&mut self) -> Option<(u64, Outcome<'_>)> {
+        self.next_within(None).ok().flatten()
     }
 
     /// The next outcome, if it comes within `timeout`. `None` at the end.
@@ -308,23 +376,42 @@ impl Stream {
     pub(crate) fn next_within(
         &mut self,
         timeout: Option<Duration>,
-    ) -> Result<Option<(u64, Outcome)>, Error> {
-        if let Some(outcome) = self.taken.pop_front() {
-            return Ok(Some(outcome));
+    ) -> Result<Option<(u64, Outcome<'_>)>, Error> {
+        if self.block.is_empty() || self.given >= self.shared.options.given_together() {
+            self.look(timeout)?;
         }
+        if self.block.is_empty() {
+            return Ok(self.last.take().map(|(input, error)| (input, Err(error))));
+        }
+        let (input, outcome) = self.block.take_first();
+        self.given += 1;
+        self.given_bytes += outcome.as_ref().map_or(0, |value| value.len());
+        Ok(Some((input, outcome)))
+    }
+
+    /// Tells the other end what was given out, and waits for a block if none is at hand. There is
+    /// none at the end.
+    fn look(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
         let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
         let mut state = self.shared.lock();
+        state.items = state.items.saturating_sub(std::mem::take(&mut self.given));
+        state.bytes = state.bytes.saturating_sub(std::mem::take(&mut self.given_bytes));
+        if state.feeder_waits {
+            state.feeder_waits = false;
+            self.shared.changed.notify_all();
+        }
         loop {
-            self.taken.extend(take(&mut state, self.shared.options.taken_together()));
-            if !self.taken.is_empty() {
-                if std::mem::take(&mut state.feeder_waits) {
-                    self.shared.changed.notify_all();
-                }
-                return Ok(self.taken.pop_front());
+            if !self.block.is_empty() {
+                return Ok(());
+            }
+            if let Some(block) = state.outcomes.take() {
+                self.block = block;
+                continue;
             }
             if state.input_ended && state.items == 0 {
                 let input = state.submitted;
-                return Ok(state.cut_short.take().map(|error| (input, Err(error))));
+                self.last = state.cut_short.take().map(|error| (input, error)).or(self.last.take());
+                return Ok(());
             }
             state.reader_waits = true;
             let changed = &self.shared.changed;
@@ -342,36 +429,12 @@ impl Stream {
     }
 }
 
-/// Takes out the outcomes that are next, so many at the most.
-fn take(state: &mut State, most: u64) -> Vec<(u64, Outcome)> {
-    let mut taken = Vec::new();
-    while let Some(Some(_)) = state.outcomes.front()
-        && (taken.len() as u64) < most
-    {
-        let outcome = state.outcomes.pop_front().flatten();
-        state.next += 1;
-        state.items -= 1;
-        if let Some((_, Ok(value))) = &outcome {
-            state.bytes = state.bytes.saturating_sub(value.len());
-        }
-        taken.extend(outcome);
-    }
-    taken
-}
-
-impl Iterator for Stream {
-    type Item = (u64, Outcome);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.next_within(None).ok().flatten()
-    }
-}
-
 impl Drop for Stream {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.abandoned = true;
-        state.outcomes.clear();
+        state.outcomes = Outcomes::default();
+        state.fed = Items::default();
         let batches = std::mem::take(&mut state.open_batches);
         drop(state);
         for batch in batches {
@@ -395,32 +458,47 @@ struct ChunkSink {
 }
 
 impl ChunkSink {
-    fn put(&self, item: u64, outcome: Outcome) {
-        let index = usize::try_from(item).unwrap_or(usize::MAX);
-        let concluded = self.concluded.get(index);
-        if concluded.is_none_or(|concluded| concluded.swap(true, Ordering::Relaxed)) {
-            return;
+    /// The size of the arguments of these items.
+    fn arguments_size(&self, items: &Range<u64>) -> usize {
+        let end = |item: u64| {
+            let before = usize::try_from(item).unwrap_or(usize::MAX).checked_sub(1);
+            before.and_then(|before| self.ends.get(before)).copied().unwrap_or(0)
+        };
+        end(items.end).saturating_sub(end(items.start))
+    }
+
+    /// Notes that these items have their outcome.
+    fn conclude(&self, items: &Range<u64>) {
+        let range = usize::try_from(items.start).unwrap_or(usize::MAX)
+            ..usize::try_from(items.end).unwrap_or(usize::MAX);
+        for concluded in self.concluded.get(range).unwrap_or_default() {
+            concluded.store(true, Ordering::Relaxed);
         }
-        let end = |index: usize| self.ends.get(index).copied().unwrap_or(0);
-        let start = index.checked_sub(1).map_or(0, end);
-        self.shared.put(self.first + item, end(index).saturating_sub(start), outcome);
+    }
+
+    fn inputs(&self, items: &Range<u64>) -> Range<u64> {
+        self.first + items.start..self.first + items.end
     }
 }
 
 impl Sink for ChunkSink {
-    fn completed(&self, item: u64, value: &[u8]) {
-        self.put(item, Ok(value.to_vec()));
+    fn completed(&self, first: u64, values: Values<'_>) {
+        let items = first..first + values.len() as u64;
+        self.conclude(&items);
+        self.shared.put(Block::of_values(self.first + first, values), self.arguments_size(&items));
     }
 
     fn ended(&self, items: Range<u64>, error: &Error) {
-        for item in items {
-            self.put(item, Err(error.clone()));
-        }
+        self.conclude(&items);
+        let block = Block::of_error(self.inputs(&items), error.clone());
+        self.shared.put(block, self.arguments_size(&items));
     }
 
     fn abandoned(&self) {
-        for item in 0..self.concluded.len() as u64 {
-            self.put(item, Err(Error::NotRunning));
+        for (item, concluded) in (0..).zip(&self.concluded) {
+            if !concluded.load(Ordering::Relaxed) {
+                self.ended(item..item + 1, &Error::NotRunning);
+            }
         }
         if let Some(batch) = self.batch.get() {
             self.shared.lock().open_batches.remove(batch);

@@ -10,6 +10,7 @@ use crate::{
     frame::{self, FrameTooLarge},
     limits::MAX_FRAME,
     message::{Call, FromMaster, FromWorker},
+    quick::Quick,
     value::{self, Kind, ValueError},
 };
 
@@ -64,9 +65,9 @@ pub enum PayloadProblem {
 }
 
 /// A message that can be sent as the envelope of a frame.
-pub trait Message: Serialize {}
-impl Message for FromWorker {}
-impl Message for FromMaster<'_> {}
+pub trait Message<'a>: Serialize + Quick<'a> {}
+impl Message<'_> for FromWorker {}
+impl<'a> Message<'a> for FromMaster<'a> {}
 
 /// Why a message cannot be sent.
 #[derive(Debug, thiserror::Error)]
@@ -85,9 +86,9 @@ pub enum SendError {
 ///
 /// # Errors
 /// [`SendError::TooLarge`] beyond [`MAX_FRAME`] bytes.
-pub fn append_frame(
+pub fn append_frame<'a>(
     out: &mut Vec<u8>,
-    message: &impl Message,
+    message: &impl Message<'a>,
     payload: &[u8],
 ) -> Result<(), SendError> {
     append_head(out, message, payload.len())?;
@@ -101,12 +102,15 @@ pub fn append_frame(
 ///
 /// # Errors
 /// As for [`append_frame`].
-pub fn append_head(
+pub fn append_head<'a>(
     out: &mut Vec<u8>,
-    message: &impl Message,
+    message: &impl Message<'a>,
     payload_size: usize,
 ) -> Result<(), SendError> {
     frame::append_head(out, MAX_FRAME, payload_size, |out| {
+        if message.write(out) {
+            return Ok(());
+        }
         rmp_serde::encode::write_named(out, message).map_err(SendError::from)
     })
 }
@@ -118,9 +122,12 @@ pub fn append_head(
 ///
 /// # Errors
 /// [`EnvelopeError::Value`] and [`EnvelopeError::Message`].
-pub fn open<'a, M: Message + Deserialize<'a>>(
+pub fn open<'a, M: Message<'a> + Deserialize<'a>>(
     body: &'a [u8],
 ) -> Result<(M, &'a [u8]), EnvelopeError> {
+    if let Some((message, envelope)) = M::read(body) {
+        return Ok((message, body.get(envelope..).unwrap_or_default()));
+    }
     let (envelope, payload) = body.split_at(value::skip_envelope(body)?);
     let message =
         rmp_serde::from_slice(envelope).map_err(|error| EnvelopeError::Message(words(&error)))?;
@@ -149,6 +156,7 @@ pub fn check_worker_payload(message: &FromWorker, payload: &[u8]) -> Result<(), 
             let missing = PayloadProblem::Missing { expected: 1, found: 0 };
             ("result", if payload.is_empty() { Err(missing) } else { Ok(()) })
         }
+        FromWorker::Results { .. } => return values(payload, |_| ()),
         FromWorker::Error { .. } => ("error", check_opaque(payload)),
         FromWorker::InitializerFailed(_) => ("initializer_failed", check_opaque(payload)),
         FromWorker::Hello(_) => ("hello", check_end(payload, 0)),
@@ -156,6 +164,37 @@ pub fn check_worker_payload(message: &FromWorker, payload: &[u8]) -> Result<(), 
         FromWorker::Progress { .. } => ("progress", check_end(payload, 0)),
     };
     check.map_err(|problem| EnvelopeError::Payload { message: name, problem })
+}
+
+/// The values of the payload of [`FromWorker::Results`], one after another: `each` is given where
+/// each ends, counted from the start of the payload.
+///
+/// ```
+/// let mut ends = Vec::new();
+/// protocol::envelope::values(&[0x01, 0xa1, b'a', 0x02], |end| ends.push(end))?;
+/// assert_eq!(ends, [1, 3, 4]);
+/// # Ok::<(), protocol::envelope::EnvelopeError>(())
+/// ```
+///
+/// # Errors
+/// [`EnvelopeError::Payload`] if there is no value, or one that is malformed.
+pub fn values(payload: &[u8], mut each: impl FnMut(usize)) -> Result<(), EnvelopeError> {
+    let mut end = 0;
+    let problem = loop {
+        let rest = payload.get(end..).unwrap_or_default();
+        match value::skip(rest) {
+            Ok(length) => end += length,
+            Err(_) if payload.is_empty() => {
+                break PayloadProblem::Missing { expected: 1, found: 0 };
+            }
+            Err(error) => break error.moved_by(end).into(),
+        }
+        each(end);
+        if end == payload.len() {
+            return Ok(());
+        }
+    };
+    Err(EnvelopeError::Payload { message: "results", problem })
 }
 
 /// Checks that the payload of a message from a master has the shape that the message calls for.

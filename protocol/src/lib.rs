@@ -10,6 +10,7 @@
 //! - [`frame`]: length-prefixed frames, cut out of a stream of bytes;
 //! - [`message`]: what is said in them, one enum for each direction;
 //! - [`envelope`]: messages to frames and back;
+//! - [`shared_output`]: where answers may be kept for a moment;
 //! - [`value`]: walking over MessagePack values without decoding them.
 //!
 //! ```
@@ -37,4 +38,6 @@ pub mod frame;
 pub mod launch;
 pub mod limits;
 pub mod message;
+mod quick;
+pub mod shared_output;
 pub mod value;

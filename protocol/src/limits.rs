@@ -31,3 +31,11 @@ pub const MAX_PAYLOAD_DEPTH: usize = 512;
 /// The least time between two reports of progress about one item: 50 ms, which is often enough
 /// for people and for any limit on silence, and too seldom to cost either side anything.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long a worker may keep an answer in a shared output before it writes it: 1 ms, which is
+/// little to whoever waits, and a thousand times what a write costs.
+pub const HOLD_TIME: Duration = Duration::from_millis(1);
+
+/// The longest time that a worker looks for input before it goes to sleep, whatever the master
+/// says in the shared output: 1 ms.
+pub const MAX_PATIENCE: Duration = Duration::from_millis(1);

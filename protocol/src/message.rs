@@ -31,6 +31,14 @@ pub enum FromWorker {
         /// Which item of the call, counted from 0.
         item: u32,
     },
+    /// The values of several items of a call, in order from `item` on: the payload is as many
+    /// values. Sent only if the feature [`feature::SHARED_OUTPUT`] was agreed on.
+    Results {
+        /// The id of the call.
+        id: u64,
+        /// Which item of the call the first value is of, counted from 0.
+        item: u32,
+    },
     /// One item of a call failed. The payload is empty, or one `bin` that another party of the
     /// same language understands.
     Error {
@@ -162,6 +170,23 @@ pub struct Welcome {
     /// The item in the payload is a list and a map rather than a list alone.
     #[serde(default, skip_serializing_if = "is_false")]
     pub keywords: bool,
+    /// Where the worker may keep answers for a moment; comes with
+    /// [`feature::SHARED_OUTPUT`].
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "optional_from_map"
+    )]
+    pub shared_output: Option<SharedOutput>,
+}
+
+/// Where a shared output is; what stands in it is in [`crate::shared_output`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedOutput {
+    /// A file to be mapped for reading and writing.
+    pub path: String,
+    /// The number with which the file begins, so that it is known to be the right one.
+    pub key: u64,
 }
 
 /// One function, one or more items.
@@ -204,6 +229,9 @@ pub mod feature {
     pub const PROGRESS: &str = "progress";
     /// Masters cancel an item: [`FromMaster::Cancel`](super::FromMaster).
     pub const CANCEL: &str = "cancel";
+    /// Workers keep answers for a moment where their master can see them, and write many at once:
+    /// [`crate::shared_output`].
+    pub const SHARED_OUTPUT: &str = "shared_output";
 }
 
 /// The kinds of error that the protocol itself defines.
@@ -228,6 +256,16 @@ where
     T: Deserialize<'de>,
 {
     FieldsOf::deserialize(deserializer).map(|FieldsOf(value)| value)
+}
+
+/// As [`from_map`], for a field that may be absent.
+fn optional_from_map<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let value: Option<FieldsOf<T>> = Option::deserialize(deserializer)?;
+    Ok(value.map(|FieldsOf(value)| value))
 }
 
 /// As [`from_map`], for each element of an array.

@@ -144,10 +144,63 @@ impl Kind {
 /// [`ValueError::Truncated`], [`ValueError::TooDeep`] beyond [`MAX_PAYLOAD_DEPTH`] levels, and
 /// [`ValueError::Unexpected`] at the reserved byte.
 pub fn skip(bytes: &[u8]) -> Result<usize, ValueError> {
+    if let Some(length) = skip_flat(bytes) {
+        return Ok(length);
+    }
     let mut walk = Walk { bytes, offset: 0, max_depth: MAX_PAYLOAD_DEPTH };
     walk.value(|_, _, _| Ok(()))?;
     Ok(walk.offset)
 }
+
+/// As [`skip`], for what most items and results are: one value whose head tells its length, or an
+/// array or a map of few such. `None` says nothing but that somebody else is to look.
+fn skip_flat(bytes: &[u8]) -> Option<usize> {
+    let &first = bytes.first()?;
+    let length = match LENGTHS[first as usize] {
+        0 => {
+            let children = match first {
+                0x80..=0x8f => 2 * (first & 0x0f),
+                0x90..=0x9f => first & 0x0f,
+                _ => return None,
+            };
+            let mut length = 1;
+            for _ in 0..children {
+                match LENGTHS[*bytes.get(length)? as usize] {
+                    0 => return None,
+                    child => length += child as usize,
+                }
+            }
+            length
+        }
+        length => length as usize,
+    };
+    (length <= bytes.len()).then_some(length)
+}
+
+/// The length of the values that begin with each byte, in bytes; 0 where the byte alone does not
+/// tell it.
+static LENGTHS: [u8; 256] = {
+    let mut lengths = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        lengths[byte] = match Marker::from_u8(byte as u8) {
+            Marker::FixPos(_) | Marker::FixNeg(_) => 1,
+            Marker::Null | Marker::True | Marker::False => 1,
+            Marker::U8 | Marker::I8 => 2,
+            Marker::U16 | Marker::I16 | Marker::FixExt1 => 3,
+            Marker::U32 | Marker::I32 | Marker::F32 => 5,
+            Marker::U64 | Marker::I64 | Marker::F64 => 9,
+            Marker::FixStr(length) => 1 + length,
+            Marker::FixExt2 => 4,
+            Marker::FixExt4 => 6,
+            Marker::FixExt8 => 10,
+            Marker::FixExt16 => 18,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    lengths
+};
 
 /// The length in bytes of the envelope that `bytes` begin with: a map of one entry, whose value
 /// is a map, with strings as keys at every level, and no float, binary data, extension type or

@@ -12,16 +12,18 @@ use std::{collections::BTreeSet, fs, path::Path};
 use protocol::{
     launch, limits,
     message::{feature, kind},
+    shared_output,
 };
 
 const SPEC: &str = include_str!("../SPEC.md");
 
 /// The headings under which messages are described, in the order of the enums.
-const MESSAGES: [&str; 11] = [
+const MESSAGES: [&str; 12] = [
     "hello",
     "ready",
     "initializer_failed",
     "result",
+    "results",
     "error",
     "progress",
     "welcome",
@@ -32,7 +34,7 @@ const MESSAGES: [&str; 11] = [
 ];
 
 /// The features, in the order of their table.
-const FEATURES: [&str; 2] = [feature::PROGRESS, feature::CANCEL];
+const FEATURES: [&str; 3] = [feature::PROGRESS, feature::CANCEL, feature::SHARED_OUTPUT];
 
 #[test]
 fn every_example_is_a_vector() {
@@ -66,6 +68,16 @@ fn every_limit_is_in_the_table() {
             "PROGRESS_INTERVAL",
             usize::try_from(limits::PROGRESS_INTERVAL.as_millis()).unwrap(),
             "time between two reports of progress about an item",
+        ),
+        (
+            "HOLD_TIME",
+            usize::try_from(limits::HOLD_TIME.as_millis()).unwrap(),
+            "time for which a worker keeps an answer in a shared output",
+        ),
+        (
+            "MAX_PATIENCE",
+            usize::try_from(limits::MAX_PATIENCE.as_millis()).unwrap(),
+            "time for which a worker looks for input without sleeping",
         ),
     ];
     for (name, value, limit) in rows {
@@ -121,6 +133,25 @@ fn every_feature_is_in_the_table() {
         .map(|(feature, _)| feature)
         .collect();
     assert_eq!(rows, FEATURES);
+}
+
+#[test]
+fn the_layout_of_a_shared_output_is_in_the_table() {
+    let numbers = [
+        (shared_output::KEY, "key"),
+        (shared_output::BASE, "base"),
+        (shared_output::HELD, "held"),
+        (shared_output::LAST, "last"),
+        (shared_output::PATIENCE, "patience"),
+    ];
+    for (offset, name) in numbers {
+        let row = table_row(&format!("{offset} to {}", offset + 7));
+        assert!(row.starts_with(&format!("`{name}` | u64 | ")), "offset {offset}: {row}");
+    }
+    let frames = table_row(&format!("{} to the end", shared_output::DATA));
+    assert!(frames.starts_with("frames | "), "{frames}");
+    let constants = constants(include_str!("../src/shared_output.rs"));
+    assert_eq!(constants.len(), numbers.len() + 1, "{constants:?}");
 }
 
 #[test]

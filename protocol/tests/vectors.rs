@@ -23,7 +23,9 @@ use protocol::{
     envelope::{self, EnvelopeError, PayloadProblem},
     frame::{Decoder, FrameError},
     limits::{LENGTH_BYTES, MAX_FRAME, MAX_FRAME_BEFORE_WELCOME},
-    message::{Call, Failure, FromMaster, FromWorker, FunctionDescription, Hello, Welcome},
+    message::{
+        Call, Failure, FromMaster, FromWorker, FunctionDescription, Hello, SharedOutput, Welcome,
+    },
     value::{self, ValueError},
 };
 use serde::Deserialize;
@@ -31,8 +33,8 @@ use serde_json::{Value as Json, json};
 
 use support::pack::Value;
 
-const FROM_WORKER: [&str; 6] =
-    ["hello", "ready", "initializer_failed", "result", "error", "progress"];
+const FROM_WORKER: [&str; 7] =
+    ["hello", "ready", "initializer_failed", "result", "results", "error", "progress"];
 const FROM_MASTER: [&str; 5] = ["welcome", "reject", "call", "cancel", "drain"];
 
 #[test]
@@ -306,6 +308,7 @@ fn spelled_from_worker(message: &FromWorker) -> Json {
             json!({ "initializer_failed": spelled_failure(failure) })
         }
         FromWorker::Result { id, item } => json!({ "result": { "id": id, "item": item } }),
+        FromWorker::Results { id, item } => json!({ "results": { "id": id, "item": item } }),
         FromWorker::Error { id, item, failure } => {
             json!({ "error": { "id": id, "item": item, "failure": spelled_failure(failure) } })
         }
@@ -318,7 +321,10 @@ fn spelled_from_worker(message: &FromWorker) -> Json {
 fn spelled_from_master(message: &FromMaster<'_>) -> Json {
     match message {
         FromMaster::Welcome(welcome) => {
-            let Welcome { version, features, slot, pool, initializer, keywords } = welcome;
+            let Welcome { version, features, slot, pool, initializer, keywords, shared_output } =
+                welcome;
+            let place =
+                |SharedOutput { path, key }: &SharedOutput| json!({ "path": path, "key": key });
             json!({ "welcome": {
                 "version": version,
                 "features": features,
@@ -326,6 +332,7 @@ fn spelled_from_master(message: &FromMaster<'_>) -> Json {
                 "pool": pool,
                 "initializer": initializer,
                 "keywords": keywords,
+                "shared_output": shared_output.as_ref().map(place),
             }})
         }
         FromMaster::Reject { reason } => json!({ "reject": { "reason": reason } }),

@@ -6,6 +6,7 @@ use protocol::{
     value::{self, Kind, ValueError},
 };
 use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
 
 use crate::{decode, error::Error, signature::Signature};
 
@@ -40,12 +41,11 @@ impl<'a> Arguments<'a> {
     /// the signature does not name, or one that comes twice.
     pub fn bind(&self) -> Result<Bound<'a>, Error> {
         let signature = self.signature;
-        let positional = elements(self.item.positional).map_err(|error| self.malformed(&error))?;
-        let count = positional.len();
+        let mut values = elements(self.item.positional).map_err(|error| self.malformed(&error))?;
+        let count = values.len();
         if count > signature.parameters.len() && !signature.open {
             return Err(self.miscounted(count, ""));
         }
-        let mut values: Vec<Option<&[u8]>> = positional.into_iter().map(Some).collect();
         values.resize(count.max(signature.parameters.len()), None);
         if let Some(keywords) = self.item.keywords {
             self.bind_keywords(keywords, &mut values)?;
@@ -126,7 +126,7 @@ impl<'a> Arguments<'a> {
 #[derive(Debug, Clone)]
 pub struct Bound<'a> {
     signature: &'a Signature,
-    values: Vec<Option<&'a [u8]>>,
+    values: Elements<'a>,
 }
 
 impl<'a> Bound<'a> {
@@ -151,8 +151,11 @@ impl<'a> Bound<'a> {
     }
 }
 
+/// Encoded values, all of them there as they come. Few fit without an allocation.
+pub(crate) type Elements<'a> = SmallVec<[Option<&'a [u8]>; 4]>;
+
 /// The elements of an array, each as one encoded value.
-pub(crate) fn elements(array: &[u8]) -> Result<Vec<&[u8]>, ValueError> {
+pub(crate) fn elements(array: &[u8]) -> Result<Elements<'_>, ValueError> {
     let (count, rest) = header(array, Kind::Array, "an array")?;
     values(rest, count)
 }
@@ -164,7 +167,8 @@ type Entry<'a> = (&'a [u8], &'a [u8]);
 pub(crate) fn entries(map: &[u8]) -> Result<Vec<Entry<'_>>, ValueError> {
     let (count, rest) = header(map, Kind::Map, "a map")?;
     let values = values(rest, count.saturating_mul(2))?;
-    Ok(values.chunks_exact(2).filter_map(|pair| Some((*pair.first()?, *pair.get(1)?))).collect())
+    let pairs = values.chunks_exact(2);
+    Ok(pairs.filter_map(|pair| pair.first().copied()?.zip(pair.get(1).copied()?)).collect())
 }
 
 /// The text of an encoded string; `None` for any other value.
@@ -175,11 +179,11 @@ pub(crate) fn text(encoded: &[u8]) -> Option<&str> {
     }
 }
 
-fn values(mut rest: &[u8], count: usize) -> Result<Vec<&[u8]>, ValueError> {
-    let mut values = Vec::with_capacity(count.min(rest.len()));
+fn values(mut rest: &[u8], count: usize) -> Result<Elements<'_>, ValueError> {
+    let mut values = Elements::with_capacity(count.min(rest.len()));
     for _ in 0..count {
         let (value, behind) = rest.split_at(value::skip(rest)?);
-        values.push(value);
+        values.push(Some(value));
         rest = behind;
     }
     Ok(values)
@@ -344,6 +348,7 @@ mod tests {
 
     #[test]
     fn containers_of_every_width() {
+        let elements = |array| elements(array).map(|all| all.into_iter().flatten().collect());
         assert_eq!(elements(&[0x92, 1, 0xa1, b'x']), Ok(vec![&[1][..], &[0xa1, b'x']]));
         assert_eq!(elements(&[0xdc, 0, 1, 7]), Ok(vec![&[7][..]]));
         assert_eq!(elements(&[0xdd, 0, 0, 0, 1, 7]), Ok(vec![&[7][..]]));

@@ -69,7 +69,14 @@ pub(crate) fn serve(worker: &Worker, launch: &Launch) -> Result<u8, ServeError> 
     if let ControlFlow::Break(status) = session.greet(worker, &launch.token)? {
         return Ok(status);
     }
-    while inbox.wait_for_frame()? {
+    let status = handle_frames(&inbox, &mut session);
+    // Whatever ended it, what was answered is told.
+    let flushed = session.output().borrow_mut().flush();
+    status.and_then(|status| flushed.map(|_| status))
+}
+
+fn handle_frames(inbox: &Inbox, session: &mut Session<'_>) -> Result<u8, ServeError> {
+    while inbox.wait_for_frame(session.output())? {
         if let ControlFlow::Break(status) = session.receive(&inbox.frame())? {
             return Ok(status);
         }

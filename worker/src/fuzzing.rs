@@ -72,7 +72,7 @@ fn serve(
         return Ok(left);
     }
     loop {
-        let arrived = inbox.wait_for_frame();
+        let arrived = inbox.wait_for_frame(session.output());
         if let Ok(false) = arrived {
             return Ok(ControlFlow::Continue(()));
         }

@@ -1,11 +1,14 @@
 //! The item in hand: what a function can say to the master, and hear from it, while it runs.
 
-use std::{cell::RefCell, io::Write, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Instant,
+};
 
-use interprocess::local_socket::Stream;
-use protocol::{envelope, limits::PROGRESS_INTERVAL, message::FromWorker};
+use protocol::{limits::PROGRESS_INTERVAL, message::FromWorker};
 
-use crate::{error::boundary, inbox::Inbox};
+use crate::{error::boundary, inbox::Inbox, output::Output};
 
 /// The longest note, in bytes: 1 KiB. It is a line for people.
 const MAX_NOTE: usize = 1 << 10;
@@ -16,32 +19,59 @@ thread_local! {
 }
 
 /// What a function may use of the connection.
-#[derive(Clone)]
 pub(crate) struct Line {
-    pub(crate) socket: Arc<Stream>,
-    pub(crate) inbox: Rc<Inbox>,
+    output: Rc<RefCell<Output>>,
+    inbox: Rc<Inbox>,
     /// The feature `progress` was agreed on.
-    pub(crate) progress: bool,
+    pub(crate) progress: Cell<bool>,
     /// The feature `cancel` was agreed on.
-    pub(crate) cancel: bool,
+    pub(crate) cancel: Cell<bool>,
+}
+
+impl Line {
+    pub(crate) const fn new(output: Rc<RefCell<Output>>, inbox: Rc<Inbox>) -> Self {
+        Self { output, inbox, progress: Cell::new(false), cancel: Cell::new(false) }
+    }
 }
 
 struct InHand {
-    line: Line,
+    line: Rc<Line>,
     id: u64,
-    item: u32,
+    /// `None` between two items.
+    item: Option<u32>,
     /// When its progress was last sent.
     reported: Option<Instant>,
 }
 
-/// As long as this lives the item is in hand.
+/// As long as this lives the items of a call are in hand, one after another.
 #[must_use]
 pub(crate) struct Hold(());
 
-/// Takes an item in hand, until what is given back is dropped.
-pub(crate) fn hold(line: &Line, id: u64, item: u32) -> Hold {
-    IN_HAND.replace(Some(InHand { line: line.clone(), id, item, reported: None }));
+/// Takes a call in hand, until what is given back is dropped.
+pub(crate) fn hold(line: &Rc<Line>, id: u64) -> Hold {
+    let line = Rc::clone(line);
+    IN_HAND.replace(Some(InHand { line, id, item: None, reported: None }));
     Hold(())
+}
+
+impl Hold {
+    /// An item begins.
+    pub(crate) fn begin(&self, item: u32) {
+        Self::set(Some(item));
+    }
+
+    /// The item has ended.
+    pub(crate) fn end(&self) {
+        Self::set(None);
+    }
+
+    fn set(item: Option<u32>) {
+        IN_HAND.with_borrow_mut(|in_hand| {
+            if let Some(in_hand) = in_hand {
+                (in_hand.item, in_hand.reported) = (item, None);
+            }
+        });
+    }
 }
 
 impl Drop for Hold {
@@ -115,7 +145,8 @@ pub fn progress(note: &str) {
 #[must_use]
 pub fn is_cancelled() -> bool {
     with_item(|in_hand| {
-        in_hand.line.cancel && in_hand.line.inbox.is_cancelled(in_hand.id, in_hand.item)
+        let item = in_hand.item.filter(|_| in_hand.line.cancel.get());
+        item.is_some_and(|item| in_hand.line.inbox.is_cancelled(in_hand.id, item))
     })
     .unwrap_or(false)
 }
@@ -131,24 +162,17 @@ fn with_item<T>(use_it: impl FnOnce(&mut InHand) -> T) -> Option<T> {
 
 impl InHand {
     fn report(&mut self, note: &str) {
-        if !self.line.progress {
-            return;
-        }
+        let Some(item) = self.item.filter(|_| self.line.progress.get()) else { return };
         let now = now();
         if self.reported.is_some_and(|last| now.duration_since(last) < PROGRESS_INTERVAL) {
             return;
         }
         self.reported = Some(now);
         let note = note[..boundary(note, MAX_NOTE)].to_owned();
-        let message = FromWorker::Progress { id: self.id, item: self.item, note };
-        let mut frame = Vec::new();
-        if let Err(error) = envelope::append_frame(&mut frame, &message, &[]) {
-            log::warn!("cannot report progress: {error}");
-            return;
-        }
+        let message = FromWorker::Progress { id: self.id, item, note };
         // In full, and on the thread that also writes the answers: frames never mix. Whoever
-        // writes the answer finds out what an error means.
-        if let Err(error) = (&*self.line.socket).write_all(&frame) {
+        // writes the answer finds out what an end or an error means.
+        if let Err(error) = self.line.output.borrow_mut().send(&message, &[]) {
             log::debug!("cannot report progress: {error}");
         }
     }

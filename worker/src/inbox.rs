@@ -10,12 +10,16 @@ use std::{
     cell::{Ref, RefCell},
     io::{self, Read},
     sync::Arc,
+    time::Instant,
 };
 
 use interprocess::local_socket::Stream;
 use protocol::{envelope, frame::Decoder, limits::MAX_FRAME, message::FromMaster};
 
-use crate::connection::{ServeError, is_gone};
+use crate::{
+    connection::{ServeError, is_gone},
+    output::Output,
+};
 
 #[cfg(test)]
 mod tests;
@@ -78,8 +82,9 @@ impl Inbox {
         }
     }
 
-    /// Waits until there is a frame; `false` if none will come, as the master is gone.
-    pub(crate) fn wait_for_frame(&self) -> Result<bool, ServeError> {
+    /// Waits until there is a frame; `false` if none will come, as the master is gone. What
+    /// `output` keeps is written before it waits.
+    pub(crate) fn wait_for_frame(&self, output: &RefCell<Output>) -> Result<bool, ServeError> {
         let mut decoder = self.decoder.borrow_mut();
         let mut ahead = self.ahead.borrow_mut();
         loop {
@@ -92,7 +97,8 @@ impl Inbox {
                 ahead.arrived += bytes.len() as u64;
                 continue;
             }
-            match (&*self.socket).read(decoder.spare()) {
+            let Some(received) = self.receive(decoder.spare(), output)? else { return Ok(false) };
+            match received {
                 Ok(0) => {
                     decoder.finish()?;
                     log::info!("the master closed the connection");
@@ -110,6 +116,37 @@ impl Inbox {
                 Err(error) => return Err(ServeError::Read(error)),
             }
         }
+    }
+
+    /// Reads once, and waits for it if need be: at first without going to sleep, for as long as the
+    /// master thinks that it pays. `None` if the master was found to be gone while writing.
+    fn receive(
+        &self,
+        spare: &mut [u8],
+        output: &RefCell<Output>,
+    ) -> Result<Option<io::Result<usize>>, ServeError> {
+        let mut output = output.borrow_mut();
+        if output.keeps_something() {
+            let received = receive_at_once(&self.socket, spare);
+            if !would_block(&received) {
+                return Ok(Some(received));
+            }
+            if output.flush()?.is_break() {
+                return Ok(None);
+            }
+        }
+        let patience = output.patience();
+        if !patience.is_zero() {
+            let began = now();
+            while began.elapsed() < patience {
+                let received = receive_at_once(&self.socket, spare);
+                if !would_block(&received) {
+                    return Ok(Some(received));
+                }
+                std::hint::spin_loop();
+            }
+        }
+        Ok(Some((&*self.socket).read(spare)))
     }
 
     /// The frame that [`Self::wait_for_frame`] has found.
@@ -203,6 +240,15 @@ const fn decoder() -> Decoder {
     let mut decoder = Decoder::new();
     decoder.set_limit(MAX_FRAME);
     decoder
+}
+
+fn would_block(received: &io::Result<usize>) -> bool {
+    received.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+#[expect(clippy::disallowed_methods, reason = "how soon it goes to sleep depends on it")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// Reads what is there, and does not wait for more.

@@ -176,7 +176,7 @@ fn write(encoded: &[u8], out: &mut String) -> Result<(), String> {
         Kind::Array => {
             let elements = elements(encoded).map_err(|error| error.to_string())?;
             out.push('[');
-            for (index, element) in elements.into_iter().enumerate() {
+            for (index, element) in elements.into_iter().flatten().enumerate() {
                 out.push_str(if index == 0 { "" } else { "," });
                 write(element, out)?;
             }

@@ -53,6 +53,9 @@ mod context;
 mod environment;
 mod in_hand;
 mod inbox;
+mod kept;
+mod mapping;
+mod output;
 mod session;
 mod watch;
 

@@ -2,8 +2,8 @@
 //! before the next one is looked at.
 
 use std::{
+    cell::RefCell,
     io::{self, Write},
-    ops::ControlFlow,
     rc::Rc,
     sync::Arc,
 };
@@ -20,38 +20,46 @@ use serde_bytes::Bytes;
 
 use crate::{
     Worker,
-    connection::{ServeError, is_gone},
+    connection::ServeError,
     context,
     encode::too_large,
     error::Error,
     in_hand::{self, Line},
     inbox::Inbox,
+    output::{Flow, KEPT_CAPACITY, Output},
     registry::{Function, Functions},
     watch::Watch,
 };
 
-/// A buffer larger than this, in bytes, is given back after its use: 1 MiB, so that one large
-/// result does not stay with an idle worker for ever.
-const KEPT_CAPACITY: usize = 1 << 20;
+/// Environment variable that makes a worker keep to the base rule if it is `off`: it writes each
+/// answer by itself, and does without a shared output. For comparisons.
+const SHARED_OUTPUT_VARIABLE: &str = "WORKER_SHARED_OUTPUT";
 
-/// The features that the hello offers. Only Unix has a way to read ahead without blocking.
-const FEATURES: &[&str] =
-    if cfg!(unix) { &[feature::PROGRESS, feature::CANCEL] } else { &[feature::PROGRESS] };
+/// The features that the hello offers. Only Unix has a way to read ahead without blocking, and
+/// to map a file.
+fn features() -> Vec<&'static str> {
+    let mut features = vec![feature::PROGRESS];
+    if cfg!(unix) {
+        features.push(feature::CANCEL);
+        if std::env::var_os(SHARED_OUTPUT_VARIABLE).is_none_or(|value| value != "off") {
+            features.push(feature::SHARED_OUTPUT);
+        }
+    }
+    features
+}
 
-/// Whether the session goes on, or the status to exit with.
-type Flow = ControlFlow<u8>;
-
-/// One connection's state. Answers go to the socket, each in one write.
+/// One connection's state.
 pub(crate) struct Session<'a> {
     functions: &'a Functions,
+    /// What the hello offered.
+    features: Vec<&'static str>,
     /// With the features that the welcome chose, none before it.
-    line: Line,
+    line: Rc<Line>,
+    output: Rc<RefCell<Output>>,
     watch: Watch,
     welcomed: bool,
     /// Reused for every encoded result.
     result: Vec<u8>,
-    /// Reused for every frame that is sent.
-    frame: Vec<u8>,
 }
 
 impl<'a> Session<'a> {
@@ -61,29 +69,35 @@ impl<'a> Session<'a> {
         inbox: &Rc<Inbox>,
         watch: Watch,
     ) -> Self {
-        let (socket, inbox) = (Arc::clone(socket), Rc::clone(inbox));
-        let line = Line { socket, inbox, progress: false, cancel: false };
-        Self { functions, line, watch, welcomed: false, result: Vec::new(), frame: Vec::new() }
+        let output = Rc::new(RefCell::new(Output::new(socket)));
+        let line = Line::new(Rc::clone(&output), Rc::clone(inbox));
+        let (line, features) = (Rc::new(line), features());
+        Self { functions, features, line, output, watch, welcomed: false, result: Vec::new() }
+    }
+
+    /// The way to the master.
+    pub(crate) fn output(&self) -> &RefCell<Output> {
+        &self.output
     }
 
     /// Sends the hello.
-    pub(crate) fn greet(&mut self, worker: &Worker, token: &str) -> Result<Flow, ServeError> {
+    pub(crate) fn greet(&self, worker: &Worker, token: &str) -> Result<Flow, ServeError> {
         let hello = FromWorker::Hello(Hello {
             token: token.to_owned(),
             oldest: PROTOCOL_VERSION,
             newest: PROTOCOL_VERSION,
-            features: FEATURES.iter().map(ToString::to_string).collect(),
+            features: self.features.iter().map(ToString::to_string).collect(),
             name: worker.name.to_owned(),
             version: worker.version.to_owned(),
             functions: self.functions.descriptions(),
         });
-        self.frame.clear();
-        envelope::append_frame(&mut self.frame, &hello, &[]).map_err(ServeError::Encode)?;
-        let (size, limit) = (self.frame.len() - LENGTH_BYTES, MAX_FRAME_BEFORE_WELCOME);
+        let mut frame = Vec::new();
+        envelope::append_frame(&mut frame, &hello, &[]).map_err(ServeError::Encode)?;
+        let (size, limit) = (frame.len() - LENGTH_BYTES, MAX_FRAME_BEFORE_WELCOME);
         if size > limit {
             return Err(ServeError::HelloTooLarge { size, limit });
         }
-        self.write_frame()
+        self.send(&hello, &[])
     }
 
     /// Handles the body of one frame from the master.
@@ -101,7 +115,7 @@ impl<'a> Session<'a> {
                 log::info!("the master asks to leave");
                 Ok(Flow::Break(EXIT_NORMAL))
             }
-            (FromMaster::Cancel { id, item }, true) if self.line.cancel => {
+            (FromMaster::Cancel { id, item }, true) if self.line.cancel.get() => {
                 envelope::check_master_payload(&message, payload)?;
                 log::debug!("item {item} of call {id} was answered before it was cancelled");
                 Ok(Flow::Continue(()))
@@ -121,9 +135,10 @@ impl<'a> Session<'a> {
                 "the welcome chose version {version}, this worker offered {PROTOCOL_VERSION}"
             )));
         }
-        let unknown = welcome.features.iter().find(|feature| !FEATURES.contains(&feature.as_str()));
+        let offered = |feature: &&String| self.features.contains(&feature.as_str());
+        let unknown = welcome.features.iter().find(|feature| !offered(feature));
         if let Some(feature) = unknown {
-            let offered = FEATURES.join("`, `");
+            let offered = self.features.join("`, `");
             return Err(ServeError::Terms(format!(
                 "the welcome chose the feature `{feature}`, this worker offered `{offered}`"
             )));
@@ -131,8 +146,13 @@ impl<'a> Session<'a> {
         let item = envelope::initializer_item(welcome, payload)?;
         self.welcomed = true;
         let chosen = |name: &str| welcome.features.iter().any(|feature| feature == name);
-        self.line.progress = chosen(feature::PROGRESS);
-        self.line.cancel = chosen(feature::CANCEL);
+        self.line.progress.set(chosen(feature::PROGRESS));
+        self.line.cancel.set(chosen(feature::CANCEL));
+        if let Some(place) = welcome.shared_output.as_ref()
+            && chosen(feature::SHARED_OUTPUT)
+        {
+            self.output.borrow_mut().share(place);
+        }
         context::set(welcome.slot, welcome.pool.clone());
         log::info!("worker in slot {} of the pool `{}`", welcome.slot, welcome.pool);
         if let Some((name, item)) = welcome.initializer.as_ref().zip(item) {
@@ -159,12 +179,13 @@ impl<'a> Session<'a> {
         let functions = self.functions;
         let function = functions.find(&call.function);
         let mut status = EXIT_NORMAL;
+        let in_hand = in_hand::hold(&self.line, call.id);
         for (number, item) in (0..).zip(items) {
-            let in_hand = in_hand::hold(&self.line, call.id, number);
+            in_hand.begin(number);
             let Some(outcome) = self.run(function.as_ref().copied(), item) else {
                 return Ok(Flow::Break(EXIT_NORMAL));
             };
-            drop(in_hand);
+            in_hand.end();
             let answered = self.answer(call.id, number, outcome, &mut status)?;
             if answered.is_break() {
                 return Ok(answered);
@@ -196,7 +217,7 @@ impl<'a> Session<'a> {
         Some(outcome)
     }
 
-    /// Sends the outcome of one item. A result or an error too large to be sent becomes an error
+    /// Gives the outcome of one item. A result or an error too large to be sent becomes an error
     /// that says so.
     fn answer(
         &mut self,
@@ -207,13 +228,14 @@ impl<'a> Session<'a> {
     ) -> Result<Flow, ServeError> {
         let error = match outcome {
             Ok(()) => {
-                let result = std::mem::take(&mut self.result);
-                let sent = self.frame_of(&FromWorker::Result { id, item }, &result)?;
-                self.result = result;
-                if sent {
-                    return self.write_frame();
+                let answered = self.output.borrow_mut().answer(id, item, &self.result)?;
+                if self.result.capacity() > KEPT_CAPACITY {
+                    self.result = Vec::new();
                 }
-                too_large(MAX_FRAME)
+                match answered {
+                    Some(flow) => return Ok(flow),
+                    None => too_large(MAX_FRAME),
+                }
             }
             Err(error) => error,
         };
@@ -223,46 +245,12 @@ impl<'a> Session<'a> {
         self.send(&FromWorker::Error { id, item, failure }, &payload)
     }
 
-    /// Sends a message. An opaque payload too large for a frame is left out, and the log says so:
-    /// the error itself matters more.
-    fn send(&mut self, message: &FromWorker, payload: &[u8]) -> Result<Flow, ServeError> {
-        if !self.frame_of(message, payload)? {
-            log::warn!("{} bytes of an error do not fit a frame and are left out", payload.len());
-            self.frame.clear();
-            envelope::append_frame(&mut self.frame, message, &[]).map_err(ServeError::Encode)?;
-        }
-        self.write_frame()
+    fn send(&self, message: &FromWorker, payload: &[u8]) -> Result<Flow, ServeError> {
+        self.output.borrow_mut().send(message, payload)
     }
 
-    /// Makes the frame to be sent next; `false` if it would be too large.
-    fn frame_of(&mut self, message: &FromWorker, payload: &[u8]) -> Result<bool, ServeError> {
-        self.frame.clear();
-        match envelope::append_frame(&mut self.frame, message, payload) {
-            Ok(()) => Ok(true),
-            Err(SendError::TooLarge(_)) => Ok(false),
-            Err(error) => Err(ServeError::Encode(error)),
-        }
-    }
-
-    fn write_frame(&mut self) -> Result<Flow, ServeError> {
-        let written = (&*self.line.socket).write_all(&self.frame);
-        for buffer in [&mut self.frame, &mut self.result] {
-            if buffer.capacity() > KEPT_CAPACITY {
-                *buffer = Vec::new();
-            }
-        }
-        match written {
-            Ok(()) => Ok(Flow::Continue(())),
-            Err(error) if is_gone(&error) => {
-                log::info!("the master is gone: {error}");
-                Ok(Flow::Break(EXIT_NORMAL))
-            }
-            Err(error) => Err(ServeError::Write(error)),
-        }
-    }
-
-    const fn unexpected(&self, found: &'static str) -> ServeError {
-        let expected = match (self.welcomed, self.line.cancel) {
+    fn unexpected(&self, found: &'static str) -> ServeError {
+        let expected = match (self.welcomed, self.line.cancel.get()) {
             (false, _) => "`welcome` or `reject`",
             (true, false) => "`call` or `drain`",
             (true, true) => "`call`, `cancel` or `drain`",

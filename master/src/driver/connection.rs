@@ -40,6 +40,8 @@ pub(super) enum Reading {
 pub(super) struct Connection {
     stream: Stream,
     pub(super) decoder: Decoder,
+    /// Bytes that the worker has sent so far, as far as they are known.
+    pub(super) received: u64,
     outbound: VecDeque<Segment>,
     /// How much of the first segment is written.
     written: usize,
@@ -70,7 +72,8 @@ impl Segment {
 impl Connection {
     pub(super) fn new(stream: Stream) -> Self {
         let outbound = VecDeque::new();
-        Self { stream, decoder: Decoder::new(), outbound, written: 0, deaf: false, closing: false }
+        let (decoder, received) = (Decoder::new(), 0);
+        Self { stream, decoder, received, outbound, written: 0, deaf: false, closing: false }
     }
 
     pub(super) fn raw_fd(&self) -> RawFd {
@@ -94,6 +97,7 @@ impl Connection {
                 Ok(0) => return Reading::Ended { unread: false },
                 Ok(count) => {
                     self.decoder.commit(count);
+                    self.received += count as u64;
                     if count < size && !self.closing {
                         return Reading::Drained;
                     }

@@ -27,6 +27,8 @@ impl Supervisor {
                 break;
             }
         }
+        // A grandchild may hold the connection open.
+        self.recover_open(time, worker);
         let Some(mut process) = self.processes.remove(&worker) else { return };
         self.gate.forget(worker);
         self.strangers.forget(process.child.id());

@@ -1,14 +1,21 @@
 //! What workers say, to the machine and to those who wait for results.
 
-use protocol::message::{Failure as WireFailure, Hello, feature};
+use protocol::{
+    envelope,
+    frame::Decoder,
+    message::{Failure as WireFailure, Hello, feature},
+};
 
 use super::{
     connection::Connection,
+    process::Process,
     session::{Breach, Said},
+    shared_output::SharedOutput,
     source::Source,
     supervisor::Supervisor,
 };
 use crate::{
+    batch::Values,
     error::{Error, Failure},
     events::EventKind,
     machine::{Answer, CallId, Event, Repertoire, Time, Verdict, WorkerId},
@@ -28,7 +35,16 @@ impl Supervisor {
         process.features =
             [feature::PROGRESS, feature::CANCEL].into_iter().filter(|name| knows(name)).collect();
         let (progress, cancel) = (knows(feature::PROGRESS), knows(feature::CANCEL));
-        process.session.welcome(progress);
+        if knows(feature::SHARED_OUTPUT) && !self.plan.settings.one_call {
+            match SharedOutput::new(time) {
+                Ok(shared_output) => {
+                    process.shared_output = Some(shared_output);
+                    process.features.push(feature::SHARED_OUTPUT);
+                }
+                Err(error) => log::warn!("cannot make a shared output: {error}"),
+            }
+        }
+        process.session.welcome(progress, process.shared_output.is_some());
         process.connection = Some(connection);
         if self.plan.settings.one_call {
             // Nobody else is awaited, and whatever happens to the master nothing is left.
@@ -58,9 +74,9 @@ impl Supervisor {
         &mut self,
         time: Time,
         worker: WorkerId,
-        connection: &mut Connection,
+        decoder: &mut Decoder,
     ) -> Result<(), Breach> {
-        while let Some(frame) = connection.decoder.next_frame()? {
+        while let Some(frame) = decoder.next_frame()? {
             let Some(process) = self.processes.get_mut(&worker) else { return Ok(()) };
             let said = process.session.hear(frame)?;
             self.take(time, worker, said)?;
@@ -71,21 +87,26 @@ impl Supervisor {
     fn take(&mut self, time: Time, worker: WorkerId, said: Said<'_>) -> Result<(), Breach> {
         match said {
             Said::Result { id, item, value } => {
-                match self.machine.answer(time, worker, CallId(id), item, Verdict::Completed) {
-                    Answer::Accepted { batch, item } => {
-                        self.counters.completed += 1;
-                        self.attempts.forget(batch.id, &(item..item + 1));
-                        self.end_item(time, worker);
-                        batch.sink.completed(item, value);
-                    }
-                    // A result is never tried again.
-                    Answer::Late | Answer::Retried { .. } => self.count_late(time, worker),
-                    Answer::Refused => self.refuse(time, worker, &Breach::Unasked { id, item }),
+                self.take_results(time, worker, (CallId(id), item), value, &[value.len()]);
+            }
+            Said::Results { id, item, values } => {
+                let mut ends = std::mem::take(&mut self.ends);
+                ends.clear();
+                let well_formed = envelope::values(values, |end| ends.push(end));
+                if well_formed.is_ok() {
+                    self.take_results(time, worker, (CallId(id), item), values, &ends);
                 }
+                self.ends = ends;
+                well_formed?;
             }
             Said::Error { id, item, failure, payload } => {
-                match self.machine.answer(time, worker, CallId(id), item, Verdict::Failed) {
-                    Answer::Accepted { batch, item } => {
+                if self.known(worker, 1) > 0 {
+                    return Ok(());
+                }
+                let items = item..item.saturating_add(1);
+                match self.machine.answer(time, worker, CallId(id), items, Verdict::Failed) {
+                    Answer::Accepted { batch, items } => {
+                        let item = items.start;
                         self.counters.failed += 1;
                         let mut failure = failure_of(failure, payload);
                         failure.attempts = self.attempts.take(batch.id, item);
@@ -99,11 +120,17 @@ impl Supervisor {
                         let text = failure_of(failure, payload).to_string();
                         self.note_retry(time, worker, &batch, item, text);
                     }
-                    Answer::Late => self.count_late(time, worker),
+                    Answer::Late { .. } => self.count_late(time, worker),
                     Answer::Refused => self.refuse(time, worker, &Breach::Unasked { id, item }),
                 }
             }
             Said::Progress { id, item, note } => {
+                let is_ahead = |process: &Process| {
+                    process.shared_output.as_ref().is_some_and(SharedOutput::is_ahead)
+                };
+                if self.processes.get(&worker).is_some_and(is_ahead) {
+                    return Ok(());
+                }
                 if self.machine.progress(time, worker, CallId(id), item) {
                     if let Some(process) = self.processes.get_mut(&worker) {
                         process.note = Some(note.chars().take(MAX_NOTE).collect());
@@ -137,6 +164,53 @@ impl Supervisor {
             Said::Hello(_) => return Err(Breach::OutOfPlace("hello")),
         }
         Ok(())
+    }
+
+    /// Takes in the results of items of a call, from `item` on. `ends` tells where in `values`
+    /// each of them ends.
+    fn take_results(
+        &mut self,
+        time: Time,
+        worker: WorkerId,
+        (call, first): (CallId, u32),
+        values: &[u8],
+        ends: &[usize],
+    ) {
+        let all = u32::try_from(ends.len()).unwrap_or(u32::MAX);
+        let end = first.saturating_add(all);
+        let known = self.known(worker, u64::from(all));
+        let mut next = first.saturating_add(u32::try_from(known).unwrap_or(u32::MAX));
+        while next < end {
+            let answer = self.machine.answer(time, worker, call, next..end, Verdict::Completed);
+            match answer {
+                Answer::Accepted { batch, items } => {
+                    let count = items.end - items.start;
+                    self.counters.completed += count;
+                    self.attempts.forget(batch.id, &items);
+                    let values = Values::new(values, ends).part((next - first) as usize, count);
+                    batch.sink.completed(items.start, values);
+                    next = next.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+                }
+                // A result is never tried again.
+                Answer::Retried { .. } => next = next.saturating_add(1),
+                Answer::Late { items } => {
+                    self.counters.refused += u64::from(items);
+                    next = next.saturating_add(items);
+                }
+                Answer::Refused => {
+                    let breach = Breach::Unasked { id: call.0, item: next };
+                    return self.refuse(time, worker, &breach);
+                }
+            }
+        }
+        self.end_item(time, worker);
+    }
+
+    /// Of so many answers that have come, how many were taken before, from where they were kept.
+    fn known(&mut self, worker: WorkerId, answers: u64) -> u64 {
+        let process = self.processes.get_mut(&worker);
+        let shared = process.and_then(|process| process.shared_output.as_mut());
+        shared.map_or(0, |shared| shared.known(answers))
     }
 
     /// A worker has answered an item.

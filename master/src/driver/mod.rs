@@ -8,6 +8,7 @@ mod checksum;
 mod child;
 mod commands;
 mod connection;
+mod desk;
 mod directory;
 mod exits;
 mod functions;
@@ -20,20 +21,29 @@ mod output;
 mod perform;
 mod process;
 pub(crate) mod session;
+mod shared_output;
 mod source;
 mod supervisor;
 mod surroundings;
 
 use std::{
     os::fd::OwnedFd,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak, mpsc::SyncSender},
-    thread::{JoinHandle, ThreadId},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering::SeqCst},
+        mpsc::SyncSender,
+    },
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 pub(crate) use self::{
     commands::Reply,
     surroundings::{Cpus, Surroundings},
+};
+use self::{
+    desk::Desk,
+    supervisor::{Driver, Supervisor},
 };
 use crate::{
     arguments::check_size,
@@ -79,8 +89,10 @@ impl Initializer {
 
 /// What callers ask of the supervisor.
 pub(crate) enum Command {
-    /// To run the items of a submission, so many of them together.
-    Submit { submission: Arc<Submission>, chunk_size: u64 },
+    /// To run the items of a submission, so many of them together, or as many as is best.
+    Submit { submission: Arc<Submission>, chunk_size: Option<u64> },
+    /// To run what a source has.
+    Feed { source: Arc<dyn Source> },
     /// To conclude what is pending of the submission with this id: it is not wanted any more.
     Cancel { batch: u64 },
     /// The same, but for what has been sent to a worker already, which goes on.
@@ -128,14 +140,18 @@ pub(crate) struct Status {
 pub(crate) struct Handle {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    supervisor: ThreadId,
 }
 
 struct Shared {
     events: Publisher,
     /// `None` once the supervisor takes no more.
     commands: Mutex<Option<Vec<Command>>>,
+    /// Whoever drives the loop waits for events, and does not see commands unless he is woken.
+    listening: AtomicBool,
+    /// He does so with nothing under way.
+    at_rest: AtomicBool,
     waker: mio::Waker,
+    desk: Desk,
     status: Mutex<Status>,
     changed: Condvar,
     observed: Mutex<Observed>,
@@ -146,6 +162,14 @@ struct Shared {
 struct Observed {
     observers: Vec<Weak<dyn Observer>>,
     over: Option<Error>,
+}
+
+/// Where items gather until the supervisor takes them, all that there are at a time.
+pub(crate) trait Source: Send + Sync {
+    /// Takes them as a submission, with how many of them are to be sent together.
+    fn take(self: Arc<Self>) -> Option<(Arc<Submission>, Option<u64>)>;
+    /// They come too late, for this reason.
+    fn refuse(self: Arc<Self>, error: &Error);
 }
 
 /// Someone who feeds a pool, and has to stop when it is over.
@@ -172,6 +196,35 @@ impl Shared {
 
     fn take_commands(&self) -> Vec<Command> {
         self.commands().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn has_commands(&self) -> bool {
+        self.commands().as_ref().is_some_and(|commands| !commands.is_empty())
+    }
+
+    /// From here on a command wakes whoever drives the loop, until
+    /// [`Self::commands_are_looked_at`]. Tells how long to wait: not at all if there is one.
+    fn listen_for_commands(&self, patience: Option<Duration>, at_rest: bool) -> Option<Duration> {
+        self.at_rest.store(at_rest, SeqCst);
+        // Each side first says what it does, and then looks at what the other has done.
+        self.listening.store(true, SeqCst);
+        if self.has_commands() { Some(Duration::ZERO) } else { patience }
+    }
+
+    fn commands_are_looked_at(&self) {
+        self.listening.store(false, SeqCst);
+        self.at_rest.store(false, SeqCst);
+    }
+
+    /// A command has come: somebody is to look at it.
+    fn tell_of_command(&self) {
+        if self.listening.load(SeqCst) {
+            if let Err(error) = self.waker.wake() {
+                log::error!("cannot wake the supervisor: {error}");
+            }
+        } else {
+            self.desk.summon();
+        }
     }
 
     fn observed(&self) -> MutexGuard<'_, Observed> {
@@ -203,9 +256,13 @@ impl Shared {
 
     /// A submission that comes too late ends as the pool did.
     fn refuse(&self, command: Command) {
-        if let Command::Submit { submission, .. } = command {
-            let error = self.observed().over.clone().unwrap_or(Error::NotRunning);
-            submission.sink.ended(0..submission.items.len(), &error);
+        let error = || self.observed().over.clone().unwrap_or(Error::NotRunning);
+        match command {
+            Command::Submit { submission, .. } => {
+                submission.sink.ended(0..submission.items.len(), &error());
+            }
+            Command::Feed { source } => source.refuse(&error()),
+            _ => {}
         }
     }
 }
@@ -216,12 +273,12 @@ impl Handle {
         checksum::read_ahead(&plan.commands);
         let setup = |error: std::io::Error| Error::Setup(error.to_string());
         let (supervisor, shared) = supervisor::Supervisor::new(plan).map_err(setup)?;
+        let supervisor = Box::new(supervisor);
         let thread = std::thread::Builder::new()
             .name("master-supervisor".into())
             .spawn(move || supervisor.run())
             .map_err(setup)?;
-        let supervisor = thread.thread().id();
-        Ok(Self { shared, thread: Mutex::new(Some(thread)), supervisor })
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
     /// Prepares a command that workers are to be replaced by, on the thread of the caller.
@@ -229,9 +286,9 @@ impl Handle {
         checksum::read_ahead(std::slice::from_ref(command));
     }
 
-    /// Whether this is the thread of the supervisor, which cannot wait for itself.
+    /// Whether this thread drives the loop, and so cannot wait for its end.
     pub(crate) fn is_supervisor_here(&self) -> bool {
-        std::thread::current().id() == self.supervisor
+        self.shared.desk.is_driven_here()
     }
 
     /// Asks the supervisor for something. Once it has ended, a submission is refused, which
@@ -245,9 +302,28 @@ impl Handle {
         let was_empty = commands.is_empty();
         commands.push(command);
         drop(open);
-        if was_empty && let Err(error) = self.shared.waker.wake() {
-            log::error!("cannot wake the supervisor: {error}");
+        if was_empty {
+            self.shared.tell_of_command();
         }
+    }
+
+    /// Takes over the driving of the loop, if nothing is under way: for a caller who is about to
+    /// submit something and to wait for it. `None` if others use the pool, who would be disturbed.
+    pub(crate) fn take_turn(&self) -> Option<Turn<'_>> {
+        let shared = &self.shared;
+        if shared.desk.is_driven_here() {
+            return None;
+        }
+        let supervisor = shared.desk.take().or_else(|| {
+            let ask = || {
+                if let Err(error) = shared.waker.wake() {
+                    log::error!("cannot wake the supervisor: {error}");
+                }
+            };
+            let at_rest = shared.at_rest.load(SeqCst);
+            at_rest.then(|| shared.desk.take_over(HANDED_OVER_WITHIN, ask)).flatten()
+        })?;
+        Some(Turn { shared, supervisor: Some(supervisor) })
     }
 
     /// Tells `observer` when the pool takes no more submissions: at once if that is so already.
@@ -316,6 +392,39 @@ impl Handle {
             && thread.join().is_err()
         {
             log::error!("the supervisor ended by a panic");
+        }
+    }
+}
+
+/// How long whoever drives the loop may take to hand it over, with nothing under way.
+const HANDED_OVER_WITHIN: Duration = Duration::from_millis(10);
+
+/// As long as this lives, its owner drives the loop.
+pub(crate) struct Turn<'a> {
+    shared: &'a Shared,
+    /// There until it is dropped.
+    supervisor: Option<Box<Supervisor>>,
+}
+
+impl Turn<'_> {
+    /// Drives the loop until `enough` holds, or until others have to go on with it.
+    pub(crate) fn drive(&mut self, mut enough: impl FnMut() -> bool) {
+        if let Some(supervisor) = &mut self.supervisor {
+            let driving = self.shared.desk.drive_here();
+            supervisor.drive(Driver::Caller, |_| enough());
+            drop(driving);
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Nobody knows in what state it is.
+            self.supervisor = None;
+            self.shared.desk.lose();
+        } else if let Some(supervisor) = self.supervisor.take() {
+            self.shared.desk.put_back(supervisor);
         }
     }
 }

@@ -12,6 +12,7 @@ use super::{
     output::Pipe,
     process::{self, Process},
     session::Session,
+    shared_output::SharedOutput,
     source::Source,
     supervisor::Supervisor,
 };
@@ -159,6 +160,7 @@ impl Supervisor {
             stderr,
             session: Session::new(),
             features: Vec::new(),
+            shared_output: None,
             cancellable: HashSet::new(),
             note: None,
             memory: None,
@@ -182,6 +184,7 @@ impl Supervisor {
             pool: self.plan.name.clone(),
             initializer: initializer.map(|initializer| initializer.function.clone()),
             keywords: initializer.is_some_and(|initializer| initializer.keywords),
+            shared_output: process.shared_output.as_ref().map(SharedOutput::place),
         });
         let payload = initializer.map(|initializer| initializer.item.as_slice());
         if let Err(error) = connection.send(&welcome, payload.unwrap_or_default()) {
@@ -218,8 +221,9 @@ impl Supervisor {
         if let Err(error) = connection.send_items(&message, submission, place) {
             // The size of each item was checked when it was submitted.
             process.blame(|| format!("cannot be sent a call ({error})"));
-            self.machine.handle(time, Event::Misbehaved { worker });
+            return self.machine.handle(time, Event::Misbehaved { worker });
         }
+        self.look_later(time, worker);
     }
 
     fn say(&mut self, worker: WorkerId, message: &FromMaster<'_>) {

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use super::{child::Child, connection::Connection, output::Pipe, session::Session};
+use super::{
+    child::Child, connection::Connection, output::Pipe, session::Session,
+    shared_output::SharedOutput,
+};
 use crate::{
     machine::{FunctionId, Generation, GroupId, SlotId},
     report::{Exit, Stage, WorkerReport},
@@ -24,6 +27,8 @@ pub(super) struct Process {
     pub(super) session: Session,
     /// The features that it may be asked to use.
     pub(super) features: Vec<&'static str>,
+    /// Where it keeps answers for a moment, if that was agreed on.
+    pub(super) shared_output: Option<SharedOutput>,
     /// The functions that it can be told to end.
     pub(super) cancellable: HashSet<FunctionId>,
     /// What it last said of its progress with the item in hand.

@@ -15,6 +15,8 @@ pub(crate) struct Session {
     stage: Stage,
     /// It was agreed that the worker may tell of its progress.
     progress: bool,
+    /// It was agreed that it may keep answers for a moment.
+    shared_output: bool,
 }
 
 /// What a worker says.
@@ -28,6 +30,9 @@ pub(crate) enum Said<'a> {
     Unfit(Failure, &'a [u8]),
     /// The result of an item.
     Result { id: u64, item: u32, value: &'a [u8] },
+    /// The results of one or more items, from this one on: as many values, one after another,
+    /// which are still to be told apart.
+    Results { id: u64, item: u32, values: &'a [u8] },
     /// The failure of an item.
     Error { id: u64, item: u32, failure: Failure, payload: &'a [u8] },
     /// An item is alive.
@@ -36,7 +41,7 @@ pub(crate) enum Said<'a> {
 
 impl Session {
     pub(crate) const fn new() -> Self {
-        Self { stage: Stage::Hello, progress: false }
+        Self { stage: Stage::Hello, progress: false, shared_output: false }
     }
 
     pub(crate) const fn stage(&self) -> Stage {
@@ -44,15 +49,19 @@ impl Session {
     }
 
     /// The worker is accepted.
-    pub(crate) const fn welcome(&mut self, progress: bool) {
+    pub(crate) const fn welcome(&mut self, progress: bool, shared_output: bool) {
         self.stage = Stage::Initializer;
         self.progress = progress;
+        self.shared_output = shared_output;
     }
 
     /// Takes in the body of one frame.
     pub(crate) fn hear<'a>(&mut self, frame: &'a [u8]) -> Result<Said<'a>, Breach> {
         let (message, payload) = envelope::open::<FromWorker>(frame)?;
-        envelope::check_worker_payload(&message, payload)?;
+        // Who takes results tells their values apart, and so checks them.
+        if !matches!(message, FromWorker::Results { .. }) {
+            envelope::check_worker_payload(&message, payload)?;
+        }
         match (message, self.stage) {
             (FromWorker::Hello(hello), Stage::Start | Stage::Hello) => Ok(Said::Hello(hello)),
             (FromWorker::Ready {}, Stage::Initializer) => {
@@ -65,6 +74,9 @@ impl Session {
             // An answer that was not asked for has a place among those that were.
             (FromWorker::Result { id, item }, Stage::Initializer | Stage::Service) => {
                 Ok(Said::Result { id, item, value: payload })
+            }
+            (FromWorker::Results { id, item }, Stage::Service) if self.shared_output => {
+                Ok(Said::Results { id, item, values: payload })
             }
             (FromWorker::Error { id, item, failure }, Stage::Initializer | Stage::Service) => {
                 Ok(Said::Error { id, item, failure, payload })
@@ -101,6 +113,7 @@ const fn name_of(message: &FromWorker) -> &'static str {
         FromWorker::Ready {} => "ready",
         FromWorker::InitializerFailed(_) => "initializer_failed",
         FromWorker::Result { .. } => "result",
+        FromWorker::Results { .. } => "results",
         FromWorker::Error { .. } => "error",
         FromWorker::Progress { .. } => "progress",
     }

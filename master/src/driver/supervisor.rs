@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     io,
     os::fd::RawFd,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -16,6 +16,7 @@ use super::{
     attempts::Attempts,
     commands::Commands,
     connection::{Connection, Reading},
+    desk::Desk,
     directory,
     functions::Functions,
     gate::Gate,
@@ -30,7 +31,7 @@ use crate::{
     batch::Submission,
     error::{Cancelled, Error},
     events::{EventKind, Publisher},
-    machine::{Event, Machine, Time, WorkerId},
+    machine::{Action, Event, Machine, Time, WorkerId},
     report::WorkerReport,
     status::Counters,
 };
@@ -41,6 +42,16 @@ const EVENTS: usize = 256;
 /// So much later than it meant to be, the loop listens once more before it judges by the time: it
 /// may have been stopped, and what came in meanwhile came in time.
 const LATE: Duration = Duration::from_millis(50);
+
+/// Who drives the loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Driver {
+    /// The supervisor's thread.
+    Thread,
+    /// A caller who waits. He sends calls and hears answers, and leaves all else to the thread: a
+    /// process, for one, inherits from the thread that starts it.
+    Caller,
+}
 
 /// Owns everything of one pool.
 pub(super) struct Supervisor {
@@ -65,10 +76,20 @@ pub(super) struct Supervisor {
     back_by: Option<Time>,
     /// It came back late, and is to listen once more.
     behind: bool,
+    /// Reused for every wait.
+    happened: mio::Events,
+    /// What a caller who drives leaves to the supervisor's thread.
+    left: Vec<Action<Arc<Submission>>>,
+    /// It cannot wait for events any more.
+    broken: bool,
     pub(super) failure: Option<Arc<WorkerReport>>,
     pub(super) commands: Commands,
     pub(super) attempts: Attempts,
     pub(super) measuring: Measuring,
+    /// When to look at what silent workers keep.
+    pub(super) next_look: Option<Time>,
+    /// Reused for every message with several results.
+    pub(super) ends: Vec<usize>,
     pub(super) events: Publisher,
     pub(super) counters: Counters,
     pub(super) ended: bool,
@@ -84,7 +105,10 @@ impl Supervisor {
         let shared = Arc::new(Shared {
             events: plan.events.clone(),
             commands: std::sync::Mutex::new(Some(Vec::new())),
+            listening: AtomicBool::new(false),
+            at_rest: AtomicBool::new(false),
             waker,
+            desk: Desk::default(),
             status: std::sync::Mutex::new(Status::default()),
             changed: std::sync::Condvar::new(),
             observed: std::sync::Mutex::default(),
@@ -94,6 +118,8 @@ impl Supervisor {
             commands: Commands::new(&plan.commands),
             attempts: Attempts::default(),
             measuring: Measuring::new(&plan.settings),
+            next_look: None,
+            ends: Vec::new(),
             events: plan.events.clone(),
             counters: Counters::default(),
             plan,
@@ -111,6 +137,9 @@ impl Supervisor {
             began: now(),
             back_by: None,
             behind: false,
+            happened: mio::Events::with_capacity(EVENTS),
+            left: Vec::new(),
+            broken: false,
             failure: None,
             ended: false,
         };
@@ -118,50 +147,124 @@ impl Supervisor {
         Ok((supervisor, shared))
     }
 
-    /// Runs until everything is finished and no process is left.
-    pub(super) fn run(self) {
+    /// Runs until everything is finished and no process is left, on the supervisor's own thread.
+    pub(super) fn run(self: Box<Self>) {
+        let shared = Arc::clone(&self.shared);
         // The end is announced when everything is put away, the socket and its directory too.
-        let _announce = AnnounceEnd(Arc::clone(&self.shared));
-        self.work();
+        let _announce = AnnounceEnd(Arc::clone(&shared));
+        let mut supervisor = self;
+        let driving = shared.desk.drive_here();
+        supervisor.begin();
+        loop {
+            let desk = &shared.desk;
+            supervisor.drive(Driver::Thread, |_| desk.is_wanted());
+            if supervisor.ended || supervisor.broken {
+                break;
+            }
+            match desk.lend(supervisor) {
+                Some(back) => supervisor = back,
+                // Whoever lost it has told why.
+                None => return,
+            }
+            supervisor.do_what_was_left();
+        }
+        supervisor.finish();
+        drop(supervisor);
+        drop(driving);
     }
 
-    fn work(mut self) {
-        let mut events = mio::Events::with_capacity(EVENTS);
-        self.settle();
+    fn begin(&mut self) {
+        self.settle(Driver::Thread);
         // Now that workers are about to get ready there is time for it.
         self.appoint_guardian_if_wanted();
         directory::remove_abandoned();
-        while !self.ended {
-            let patience = self.patience();
-            self.back_by = patience.map(|patience| self.time().saturating_add(patience));
-            match self.poll.poll(&mut events, patience) {
-                Ok(()) => {}
-                // Much time may have passed, as when this process was stopped: what has come in is
-                // heard before anything is judged by it.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    log::error!("cannot wait for events: {error}");
-                    return;
-                }
+    }
+
+    /// Waits for events and handles them, until `enough` holds or the pool has ended.
+    pub(super) fn drive(&mut self, driver: Driver, mut enough: impl FnMut(&Self) -> bool) {
+        let mut happened = std::mem::replace(&mut self.happened, mio::Events::with_capacity(0));
+        // What comes behind the end is refused with its reason.
+        if !self.ended && self.obey_all(self.time()) {
+            self.settle(driver);
+        }
+        while !self.ended && !self.broken && !enough(self) {
+            if driver == Driver::Caller && !self.is_for_callers() {
+                break;
             }
-            let mut sources = std::mem::take(&mut self.unfinished);
-            sources.append(&mut self.stalled);
-            for event in &events {
-                let source = Source::of(event.token());
-                sources.insert(source);
-                if event.is_read_closed() {
-                    self.expect_end(source);
-                }
+            self.turn(driver, &mut happened);
+        }
+        self.happened = happened;
+    }
+
+    /// One round of the loop.
+    fn turn(&mut self, driver: Driver, happened: &mut mio::Events) {
+        let patience = self.patience();
+        self.back_by = patience.map(|patience| self.time().saturating_add(patience));
+        let at_rest = self.machine.is_at_rest();
+        let patience = self.shared.listen_for_commands(patience, at_rest);
+        let polled = self.poll.poll(happened, patience);
+        self.shared.commands_are_looked_at();
+        match polled {
+            Ok(()) => {}
+            // Much time may have passed, as when this process was stopped: what has come in is
+            // heard before anything is judged by it.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return,
+            Err(error) => {
+                log::error!("cannot wait for events: {error}");
+                self.broken = true;
+                return;
             }
-            let time = self.time();
-            self.measure(time);
-            for source in sources {
-                self.attend(time, source);
+        }
+        let mut sources = std::mem::take(&mut self.unfinished);
+        sources.append(&mut self.stalled);
+        for event in &*happened {
+            let source = Source::of(event.token());
+            sources.insert(source);
+            if event.is_read_closed() {
+                self.expect_end(source);
             }
-            self.strangers.expire(time);
-            self.settle();
+        }
+        let time = self.time();
+        self.measure(time);
+        for source in sources {
+            self.attend(time, source);
+        }
+        self.obey_all(time);
+        self.strangers.expire(time);
+        self.look_at_silent(time);
+        self.settle(driver);
+        if driver == Driver::Thread {
             self.appoint_guardian_if_wanted();
         }
+    }
+
+    /// Whether there is nothing to do but what a caller does.
+    fn is_for_callers(&self) -> bool {
+        self.left.is_empty() && self.guard.deadline().is_none()
+    }
+
+    /// Whether something is under way, so that it must be driven.
+    pub(super) fn has_something_to_do(&self) -> bool {
+        self.ended
+            || self.broken
+            || self.behind
+            || !self.is_for_callers()
+            || !self.unfinished.is_empty()
+            || !self.stalled.is_empty()
+            || !self.machine.is_at_rest()
+            || self.shared.has_commands()
+    }
+
+    /// Does what a caller who drove it left to the supervisor's thread.
+    fn do_what_was_left(&mut self) {
+        let time = self.time();
+        for action in std::mem::take(&mut self.left) {
+            self.perform(time, action);
+        }
+        self.settle(Driver::Thread);
+    }
+
+    fn finish(&mut self) {
         self.sink.finish();
         let Counters { refused, .. } = self.counters;
         if refused > 0 {
@@ -186,6 +289,7 @@ impl Supervisor {
             self.strangers.deadline(),
             self.guard.deadline(),
             self.measuring.deadline(|| self.machine.items_in_flight() > 0),
+            self.next_look,
         ];
         let wait = deadlines.into_iter().flatten().min().map(|deadline| {
             // Whole milliseconds are what a wait is measured in: rounded up, so that it does not
@@ -196,7 +300,7 @@ impl Supervisor {
     }
 
     /// Lets the machine move on, and does what it decides, until it has nothing more to do.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self, driver: Driver) {
         let listened_again = std::mem::take(&mut self.behind);
         loop {
             let time = self.time();
@@ -205,13 +309,26 @@ impl Supervisor {
                 self.behind = true;
                 return;
             }
+            if self.machine.deadline().is_some_and(|deadline| deadline <= time) {
+                self.look_at_all(time);
+            }
             self.machine.advance(time);
             let actions = self.machine.actions();
             if actions.is_empty() {
                 break;
             }
             for action in actions {
-                self.perform(time, action);
+                match (driver, &action) {
+                    (Driver::Thread, _)
+                    | (_, Action::Send { .. } | Action::Conclude { .. } | Action::Retry { .. }) => {
+                        self.perform(time, action);
+                    }
+                    (Driver::Caller, _) => self.left.push(action),
+                }
+            }
+            // What comes behind it is for whoever does that.
+            if !self.left.is_empty() {
+                break;
             }
         }
         self.obituaries.clear();
@@ -259,11 +376,8 @@ impl Supervisor {
             }
             Source::Exit(worker) => self.attend_exit(time, worker),
             Source::Guardian => self.appoint_guardian(),
-            Source::Waker => {
-                for command in self.shared.take_commands() {
-                    self.obey(time, command);
-                }
-            }
+            // Commands are looked at in each round.
+            Source::Waker => {}
         }
     }
 
@@ -302,14 +416,21 @@ impl Supervisor {
         }
     }
 
+    /// False if there were no commands.
+    fn obey_all(&mut self, time: Time) -> bool {
+        let commands = self.shared.take_commands();
+        let any = !commands.is_empty();
+        commands.into_iter().for_each(|command| self.obey(time, command));
+        any
+    }
+
     fn obey(&mut self, time: Time, command: Command) {
         let event = match command {
-            Command::Submit { submission, chunk_size } => {
-                let function = self.functions.number(&submission.function);
-                let items = submission.items.len();
-                self.counters.submitted += items;
-                Event::Submitted { batch: submission, function, items, chunk_size }
-            }
+            Command::Submit { submission, chunk_size } => self.submitted(submission, chunk_size),
+            Command::Feed { source } => match source.take() {
+                Some((submission, chunk_size)) => self.submitted(submission, chunk_size),
+                None => return,
+            },
             Command::Cancel { batch } => Event::Cancelled { batch },
             Command::Withdraw { batch } => Event::Withdrawn { batch },
             Command::Resize { slots } => {
@@ -340,12 +461,27 @@ impl Supervisor {
         self.machine.handle(time, event);
     }
 
+    fn submitted(
+        &mut self,
+        batch: Arc<Submission>,
+        chunk_size: Option<u64>,
+    ) -> Event<Arc<Submission>> {
+        let function = self.functions.number(&batch.function);
+        let items = batch.items.len();
+        self.counters.submitted += items;
+        Event::Submitted { batch, function, items, chunk_size }
+    }
+
     /// Reads from a worker. Returns false once there is nothing more to come.
     pub(super) fn attend_socket(&mut self, time: Time, worker: WorkerId) -> bool {
         let Some(process) = self.processes.get_mut(&worker) else { return false };
         let Some(mut connection) = process.connection.take() else { return false };
         let reading = connection.read();
-        let breach = self.take_frames(time, worker, &mut connection).err();
+        if matches!(reading, Reading::Ended { .. }) {
+            self.recover(worker, &mut connection);
+        }
+        let breach = self.take_frames(time, worker, &mut connection.decoder).err();
+        self.look_later(time, worker);
         let Some(process) = self.processes.get_mut(&worker) else { return false };
         process.unread |= connection.has_broken_delivery();
         if let Some(breach) = breach {

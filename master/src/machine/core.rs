@@ -7,7 +7,10 @@ mod retrying;
 mod rolling;
 mod sizing;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    ops::Range,
+};
 
 #[cfg(test)]
 pub(super) use self::{
@@ -21,6 +24,7 @@ use super::{
     budget::StartBudget,
     jitter::Jitter,
     marks::Marks,
+    pace::Paces,
     queue::Queue,
     worker::{Serving, State, Worker},
 };
@@ -39,6 +43,8 @@ pub(crate) struct Machine<B> {
     workers: BTreeMap<WorkerId, Worker<B>>,
     groups: Vec<Group>,
     queue: Queue<B>,
+    /// How long the items of each function take.
+    paces: Paces,
     /// What was tried, and is not concluded, by batch and item.
     tries: HashMap<(u64, u64), Tries>,
     rollout: Option<Rollout>,
@@ -46,6 +52,8 @@ pub(crate) struct Machine<B> {
     jitter: Jitter,
     next_worker: u64,
     next_call: u64,
+    /// How many items were submitted and are not concluded.
+    pending: u64,
     actions: Vec<Action<B>>,
 }
 
@@ -120,24 +128,27 @@ impl<B: Batch> Machine<B> {
             workers: BTreeMap::new(),
             groups: (0..group_count).map(|_| Group::default()).collect(),
             queue: Queue::new(),
+            paces: Paces::default(),
             tries: HashMap::new(),
             rollout: None,
             budget,
             jitter: Jitter::new(settings.seed),
             next_worker: 0,
             next_call: 0,
+            pending: 0,
             actions: Vec::new(),
             settings,
         }
     }
 
-    /// Takes in an answer to item `item` of a call.
+    /// Takes in answers to consecutive items of a call. The outcome is that of the first of them, and
+    /// of those behind it that fare alike; the others are to be given again.
     pub(crate) fn answer(
         &mut self,
         now: Time,
         id: WorkerId,
         call: CallId,
-        item: u32,
+        items: Range<u32>,
         verdict: Verdict,
     ) -> Answer<B> {
         let Some(worker) = self.workers.get_mut(&id) else { return Answer::Refused };
@@ -145,35 +156,42 @@ impl<B: Batch> Machine<B> {
         let may_be_again = verdict == Verdict::Failed && self.settings.retry_failed;
         let again = may_be_again.then(|| in_flight.first_item()).flatten();
         let function = in_flight.running().map(|(.., function)| function);
-        let answer = in_flight.answer(now, call, item);
+        let answer = in_flight.answer(now, call, items);
+        let count = match &answer {
+            Answer::Accepted { items, .. } => items.end - items.start,
+            Answer::Late { items } => u64::from(*items),
+            Answer::Retried { .. } | Answer::Refused => 0,
+        };
         match (&mut worker.state, &answer) {
             // What it still says is of no interest, whatever it is.
-            (State::Stopping { .. }, Answer::Refused) => return Answer::Late,
-            (State::Serving(serving), Answer::Accepted { .. } | Answer::Late) => {
-                serving.count_answer(now);
-                worker.answered += 1;
-                if worker.answered == 1 {
+            (State::Stopping { .. }, Answer::Refused) => return Answer::Late { items: 1 },
+            (State::Serving(serving), Answer::Accepted { .. } | Answer::Late { .. }) => {
+                serving.count_answers(now, function, count);
+                let is_first = worker.answered == 0;
+                worker.answered += count;
+                if is_first {
                     self.budget.make_good(worker.group, worker.started);
                 }
             }
             _ => {}
         }
         match answer {
-            Answer::Accepted { batch, item } => {
+            Answer::Accepted { batch, items } => {
                 if let Some(function) = function {
-                    self.note_verdict(id, function, verdict);
+                    self.note_verdict(id, function, verdict, count);
                 }
                 if let Some(again) = again
-                    && self.retry_failed(now, again, item)
+                    && self.retry_failed(now, again, items.start)
                 {
-                    return Answer::Retried { batch, item };
+                    return Answer::Retried { batch, item: items.start };
                 }
-                self.forget_tries(batch.id(), &(item..item + 1));
-                Answer::Accepted { batch, item }
+                self.forget_tries(batch.id(), &items);
+                self.pending -= items.end - items.start;
+                Answer::Accepted { batch, items }
             }
-            Answer::Late => {
+            Answer::Late { items } => {
                 self.release_held(now, id);
-                Answer::Late
+                Answer::Late { items }
             }
             answer @ (Answer::Retried { .. } | Answer::Refused) => answer,
         }
@@ -254,6 +272,16 @@ impl<B: Batch> Machine<B> {
         workers.chain(others.into_iter().flatten()).min()
     }
 
+    /// Whether nothing is under way: no item is pending, and all workers are there and serve.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        let serves = |seat: &Seat| seat.resting || seat.taken.is_some();
+        self.pending == 0
+            && self.phase == Phase::Running
+            && self.rollout.is_none()
+            && self.seats.iter().all(serves)
+            && self.workers.values().all(|worker| matches!(worker.state, State::Serving(_)))
+    }
+
     /// How many items wait.
     pub(crate) fn items_waiting(&self) -> u64 {
         self.queue.len()
@@ -275,23 +303,29 @@ impl<B: Batch> Machine<B> {
         self.workers.values().map(Worker::items_in_flight).sum()
     }
 
+    /// How many items a worker was sent that are not concluded.
+    pub(crate) fn items_at(&self, id: WorkerId) -> u64 {
+        self.workers.get(&id).map_or(0, Worker::items_in_flight)
+    }
+
     /// Of how many items it is known how they have fared.
     #[cfg(test)]
     pub(super) fn items_tried(&self) -> usize {
         self.tries.len()
     }
 
-    fn submit(&mut self, batch: B, function: FunctionId, items: u64, chunk_size: u64) {
+    fn submit(&mut self, batch: B, function: FunctionId, items: u64, chunk_size: Option<u64>) {
         let refusal = match self.phase {
             Phase::Running => None,
             Phase::Failed => Some(Cancellation::PoolFailed),
             Phase::Interrupted => Some(Cancellation::Interrupted),
             Phase::Closing | Phase::Stopping | Phase::Ended => Some(Cancellation::Terminated),
         };
+        self.pending += items;
         if let Some(reason) = refusal {
             self.conclude(batch, 0..items, Ending::Cancelled(reason));
         } else if items > 0 {
-            self.queue.push(batch, function, 0..items, chunk_size.max(1));
+            self.queue.push(batch, function, 0..items, chunk_size.map(|size| size.max(1)));
         }
     }
 
@@ -432,8 +466,10 @@ impl<B: Batch> Machine<B> {
             return;
         }
         for worker in self.workers.values_mut() {
-            if let State::Serving(serving) = &mut worker.state {
-                serving.measure(now);
+            if let State::Serving(serving) = &mut worker.state
+                && let Some((function, time, items)) = serving.measure(now)
+            {
+                self.paces.note(function, time, items);
             }
         }
         for only_idle in [true, false] {
@@ -454,9 +490,10 @@ impl<B: Batch> Machine<B> {
             return false;
         }
         let functions = &serving.repertoire.functions;
-        let Some(taken) = self.queue.take(left, |function| functions.contains(&function)) else {
-            return false;
-        };
+        let can_run = |function: FunctionId| functions.contains(&function);
+        let (paces, workers) = (&self.paces, self.seats.len());
+        let fair = |function: FunctionId, waiting| paces.chunk(function, waiting, workers);
+        let Some(taken) = self.queue.take(left, can_run, fair) else { return false };
         let on_trial = self.is_on_trial(id);
         let Some(Worker { given, group, state: State::Serving(serving), .. }) =
             self.workers.get_mut(&id)

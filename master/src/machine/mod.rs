@@ -22,6 +22,7 @@ mod budget;
 mod core;
 mod jitter;
 mod marks;
+mod pace;
 mod queue;
 #[cfg(test)]
 mod simulation;
@@ -173,8 +174,8 @@ impl Settings {
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum Event<B> {
-    /// Items `0..items` of a batch are to be run, `chunk_size` together.
-    Submitted { batch: B, function: FunctionId, items: u64, chunk_size: u64 },
+    /// Items `0..items` of a batch are to be run, `chunk_size` together, or as many as is best.
+    Submitted { batch: B, function: FunctionId, items: u64, chunk_size: Option<u64> },
     /// What is pending of this batch is not wanted any more.
     Cancelled { batch: u64 },
     /// What waits of the batch with this id is not wanted any more; what was sent may go on.
@@ -336,13 +337,13 @@ pub(crate) enum Verdict {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Answer<B> {
-    /// It concludes this item.
-    Accepted { batch: B, item: u64 },
+    /// It concludes these items, the first ones of those that it is of.
+    Accepted { batch: B, items: Range<u64> },
     /// The function failed at this item, which is tried again.
     Retried { batch: B, item: u64 },
-    /// The item was already concluded, because its time was over or it was cancelled. To be
-    /// dropped and counted.
-    Late,
+    /// So many items, the first ones of those that it is of, were already concluded, because their
+    /// time was over or they were cancelled. To be dropped and counted.
+    Late { items: u32 },
     /// It answers nothing that was asked. To be dropped and counted; the worker is at fault.
     Refused,
 }

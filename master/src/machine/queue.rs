@@ -20,7 +20,16 @@ pub(super) const MAX_CHUNK_BYTES: u64 = 4 << 20;
 struct Run<B> {
     batch: B,
     items: Range<u64>,
-    chunk_size: u64,
+    /// How many go together; `None` if that is left to the pool.
+    chunk_size: Option<u64>,
+}
+
+/// How many items wait, of which a chunk is to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// So many, and none of the same function behind them.
+    Last(u64),
+    WithMoreBehind,
 }
 
 /// Where a run stands: the place of its batch in the order of submission over all functions, and
@@ -32,7 +41,7 @@ type Place = (u64, u64);
 pub(super) struct Taken<B> {
     pub(super) chunk: Chunk<B>,
     sequence: u64,
-    chunk_size: u64,
+    chunk_size: Option<u64>,
 }
 
 /// One item that is to be tried again.
@@ -153,7 +162,11 @@ impl<B: Batch> Queue<B> {
             let single = first.remove();
             self.discount_apart(&single);
             let Single { batch, function, sequence, item } = single;
-            self.insert(function, sequence, Run { batch, items: item..item + 1, chunk_size: 1 });
+            self.insert(
+                function,
+                sequence,
+                Run { batch, items: item..item + 1, chunk_size: Some(1) },
+            );
         }
     }
 
@@ -162,7 +175,7 @@ impl<B: Batch> Queue<B> {
         batch: B,
         function: FunctionId,
         items: Range<u64>,
-        chunk_size: u64,
+        chunk_size: Option<u64>,
     ) {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
@@ -170,11 +183,12 @@ impl<B: Batch> Queue<B> {
     }
 
     /// Takes up to `limit` items, of the chunk that has waited longest among the functions that
-    /// `can_run` names.
+    /// `can_run` names. `fair` tells how many go together where that is left to the pool.
     pub(super) fn take(
         &mut self,
         limit: u64,
         can_run: impl Fn(FunctionId) -> bool,
+        fair: impl Fn(FunctionId, Waiting) -> u64,
     ) -> Option<Taken<B>> {
         let function = self
             .runs
@@ -182,10 +196,19 @@ impl<B: Batch> Queue<B> {
             .filter(|&(&function, _)| can_run(function))
             .min_by_key(|(_, runs)| runs.keys().next())
             .map(|(&function, _)| function)?;
-        let mut first = self.runs.get_mut(&function)?.first_entry()?;
+        let runs = self.runs.get_mut(&function)?;
+        let more_behind = runs.len() > 1;
+        let mut first = runs.first_entry()?;
         let (sequence, _) = *first.key();
         let run = first.get_mut();
-        let count = items_that_fit(run, limit);
+        let together = run.chunk_size.unwrap_or_else(|| {
+            let waiting = match more_behind {
+                true => Waiting::WithMoreBehind,
+                false => Waiting::Last(run.items.end - run.items.start),
+            };
+            fair(function, waiting)
+        });
+        let count = items_that_fit(run, limit.min(together));
         let items = run.items.start..run.items.start + count;
         run.items.start = items.end;
         let chunk = Chunk { batch: run.batch.clone(), function, items };
@@ -311,7 +334,7 @@ const fn places(sequence: u64) -> RangeInclusive<Place> {
 
 fn items_that_fit<B: Batch>(run: &Run<B>, limit: u64) -> u64 {
     let Range { start, end } = run.items;
-    let wanted = (end - start).min(run.chunk_size).min(limit).min(u64::from(u32::MAX)).max(1);
+    let wanted = (end - start).min(limit).min(u64::from(u32::MAX)).max(1);
     if run.batch.bytes(start..start + wanted) <= MAX_CHUNK_BYTES {
         return wanted;
     }
@@ -346,11 +369,11 @@ mod tests {
     }
 
     fn take_all(queue: &mut Queue<Numbered>) {
-        while queue.take(9, |_| true).is_some() {}
+        while queue.take(9, |_| true, |_, _| 9).is_some() {}
     }
 
     fn put_back_and_take(queue: &mut Queue<Numbered>) {
-        let taken = queue.take(9, |_| true).unwrap();
+        let taken = queue.take(9, |_| true, |_, _| 9).unwrap();
         take_all(queue);
         queue.put_back(taken, 1..3);
         assert!(!queue.batches.is_empty() && !queue.is_empty());
@@ -374,7 +397,7 @@ mod tests {
         for (way, empty) in ways.iter().enumerate() {
             let mut queue = Queue::new();
             for (batch, function) in [(0, 0), (1, 1), (2, 0)] {
-                queue.push(Numbered(batch), FunctionId(function), 0..20, 6);
+                queue.push(Numbered(batch), FunctionId(function), 0..20, Some(6));
             }
             empty(&mut queue);
             assert!(queue.is_empty() && queue.batches.is_empty(), "way {way}: {queue:?}");

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, ops::Range, time::Duration};
 
 use super::{
     Answer, Batch, CallId, FunctionId, Generation, GroupId, Repertoire, Settings, SlotId, Time,
-    TimeLimit, budget::FailedStart, queue::Taken,
+    TimeLimit, budget::FailedStart, pace::Pace, queue::Taken,
 };
 
 /// While a worker has less than this much work before it, by the measured time of its items, it
@@ -72,10 +72,12 @@ pub(super) struct Serving<B> {
     pub(super) since: Time,
     /// Since when it has been idle, if it is.
     pub(super) idle_since: Time,
-    /// What an item takes by recent measure; none yet before the first answer.
-    item_time: Option<Duration>,
+    /// What an item takes by recent measure.
+    pace: Pace,
     measured_at: Time,
-    answers_since: u32,
+    /// How many items it has answered since, and of which function they were, if of one.
+    answers_since: u64,
+    answered: Option<FunctionId>,
 }
 
 /// The calls that were sent to a worker and are not answered in full, in order.
@@ -142,21 +144,26 @@ impl<B: Batch> InFlight<B> {
         self.calls.push_back(Sent { call, taken, answered: 0, concluded: 0, followed: false });
     }
 
-    /// Takes in an answer. Answers come in order, so only one is the right one.
-    pub(super) fn answer(&mut self, now: Time, call: CallId, item: u32) -> Answer<B> {
+    /// Takes in answers to consecutive items of a call, or the first ones of them. Answers come in
+    /// order, so only one is the right one to begin with.
+    pub(super) fn answer(&mut self, now: Time, call: CallId, items: Range<u32>) -> Answer<B> {
         let Some(first) = self.calls.front_mut() else { return Answer::Refused };
-        if first.call != call || first.answered != u64::from(item) {
+        if first.call != call || first.answered != u64::from(items.start) || items.is_empty() {
             return Answer::Refused;
         }
-        let answer = if first.is_futile() {
-            Answer::Late
+        let count = u64::from(items.end - items.start);
+        let (answer, count) = if first.is_futile() {
+            let count = count.min(first.concluded - first.answered);
+            (Answer::Late { items: u32::try_from(count).unwrap_or(u32::MAX) }, count)
         } else {
-            let item = first.open().start;
-            first.concluded += 1;
-            Answer::Accepted { batch: first.taken.chunk.batch.clone(), item }
+            let open = first.open();
+            let count = count.min(open.end - open.start);
+            first.concluded += count;
+            let items = open.start..open.start + count;
+            (Answer::Accepted { batch: first.taken.chunk.batch.clone(), items }, count)
         };
-        first.answered += 1;
-        self.items -= 1;
+        first.answered += count;
+        self.items -= count;
         self.running_since = now;
         self.heard_at = now;
         // Whoever was told to end an item has ended it.
@@ -281,9 +288,10 @@ impl<B: Batch> Serving<B> {
             in_flight: InFlight::new(now),
             since: now,
             idle_since: now,
-            item_time: None,
+            pace: Pace::default(),
             measured_at: now,
             answers_since: 0,
+            answered: None,
         }
     }
 
@@ -295,8 +303,12 @@ impl<B: Batch> Serving<B> {
         self.in_flight.push(now, call, taken);
     }
 
-    pub(super) fn count_answer(&mut self, now: Time) {
-        self.answers_since += 1;
+    pub(super) fn count_answers(&mut self, now: Time, function: Option<FunctionId>, answers: u64) {
+        self.answered = match self.answers_since {
+            0 => function,
+            _ => self.answered.filter(|&before| Some(before) == function),
+        };
+        self.answers_since += answers;
         if self.in_flight.is_empty() {
             self.idle_since = now;
         }
@@ -320,19 +332,16 @@ impl<B: Batch> Serving<B> {
         limits.map(|(since, limit, kind)| (since.saturating_add(limit), kind)).min_by_key(|l| l.0)
     }
 
-    /// Takes the time that the answers since the last measure took. A longer time counts at
-    /// once, a shorter one by and by, so that the window closes faster than it opens.
-    pub(super) fn measure(&mut self, now: Time) {
-        if self.answers_since == 0 {
-            return;
+    /// Takes the time that the answers since the last measure took. Gives it, with how many they
+    /// are, if all were of one function.
+    pub(super) fn measure(&mut self, now: Time) -> Option<(FunctionId, Duration, u64)> {
+        let answers = std::mem::take(&mut self.answers_since);
+        if answers == 0 {
+            return None;
         }
-        let sample = now.saturating_sub(self.measured_at) / self.answers_since;
-        self.item_time = Some(match self.item_time {
-            Some(known) if known > sample => (known * 3 + sample) / 4,
-            _ => sample,
-        });
-        self.measured_at = now;
-        self.answers_since = 0;
+        let time = now.saturating_sub(std::mem::replace(&mut self.measured_at, now));
+        self.pace.note(time, answers);
+        self.answered.map(|function| (function, time, answers))
     }
 
     /// Whether one more call may be sent.
@@ -348,7 +357,7 @@ impl<B: Batch> Serving<B> {
         if self.in_flight.futile.is_some() {
             return false;
         }
-        let Some(item_time) = self.item_time else { return false };
+        let Some(item_time) = self.pace.item_time() else { return false };
         let calls = self.in_flight.calls.len();
         if calls >= MAX_CALLS_IN_FLIGHT || self.in_flight.bytes >= MAX_BYTES_IN_FLIGHT {
             return false;

@@ -107,7 +107,7 @@ impl Pool {
         options.check()?;
         let ImapOptions { chunk_size, buffer_size, unordered, spread } = options;
         let spread = if spread { Spread::Arguments } else { Spread::Single };
-        let options = self.stream_options(!unordered, chunk_size as u64, buffer_size as u64);
+        let options = self.stream_options(!unordered, Some(chunk_size as u64), buffer_size as u64);
         let ends = self.open_stream(function, options)?;
         imap::imap(ends, inputs.into_iter(), chunk_size.min(buffer_size), spread)
     }

@@ -64,7 +64,7 @@ impl Task {
         let collector = Collector::new(1);
         let sink = Arc::new(CollectorSink(Arc::clone(&collector)));
         let submission = Arc::new(Submission::new(function, items, sink));
-        handle.send(Command::Submit { submission, chunk_size: 1 });
+        handle.send(Command::Submit { submission, chunk_size: Some(1) });
         handle.send(Command::Close);
         children::add(ChildProcess::new(name, &handle));
         Started { handle, collector }

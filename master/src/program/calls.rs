@@ -40,7 +40,7 @@ pub(super) fn map(arguments: MapArguments, spread: Spread) -> Result<ExitStatus,
     let format = arguments.format(spread);
     let keywords = format.keywords.is_some();
     let known = arguments.inputs.len();
-    let chunk_size = arguments.chunksize.map_or(1, NonZeroUsize::get);
+    let chunk_size = arguments.chunksize.map(NonZeroUsize::get);
     let (inputs, place) = if known > 0 {
         (Inputs::from_arguments(format, arguments.inputs), String::new())
     } else {
@@ -48,7 +48,7 @@ pub(super) fn map(arguments: MapArguments, spread: Spread) -> Result<ExitStatus,
         (Inputs::from_stream(format, stream), place)
     };
     // A worker that would find nothing to do is not started.
-    let useful = if known > 0 { known.div_ceil(chunk_size) } else { usize::MAX };
+    let useful = if known > 0 { known.div_ceil(chunk_size.unwrap_or(1)) } else { usize::MAX };
     let pool = pool(&arguments.pool, &arguments.workers, &arguments.calls, useful)?
         .surrounded(|surroundings| arguments.surroundings.tell(surroundings));
     let plan = Plan { pool, supervision: &arguments.supervision, workers: arguments.workers };
@@ -69,7 +69,7 @@ pub(super) fn apply(arguments: ApplyArguments) -> Result<ExitStatus, Refusal> {
         },
     );
     let plan = Plan { pool, supervision: &arguments.supervision, workers: arguments.workers };
-    let run = Run::new(plan, &arguments.function, true, 1)?;
+    let run = Run::new(plan, &arguments.function, true, Some(1))?;
     Ok(run.one(Items { ends: vec![item.len()], bytes: item, keywords: keywords.is_some() }))
 }
 
@@ -159,14 +159,15 @@ impl Run {
         plan: Plan<'_>,
         function: &str,
         ordered: bool,
-        chunk_size: usize,
+        chunk_size: Option<usize>,
     ) -> Result<Self, Refusal> {
         let Plan { pool, supervision, workers } = plan;
         let pool = supervision.apply(pool);
         let (pool, log) = EventLog::start(pool, supervision.events.as_deref())?;
         let signals = signals::catch(Steered::Pool)?;
         let pool = Arc::new(pool.build()?);
-        let (feeder, stream) = pool.stream(function, ordered, chunk_size as u64)?;
+        let (feeder, stream) =
+            pool.stream(function, ordered, chunk_size.map(|size| size as u64))?;
         let stop = stream.input_stop();
         let ending = PoolEnding {
             pool: Arc::clone(&pool),
@@ -180,7 +181,7 @@ impl Run {
 
     /// A single call; its errors need no number.
     fn one(mut self, item: Items) -> ExitStatus {
-        self.feeder.feed(item, 1);
+        self.feeder.feed(item, Some(1));
         let Self { pool, log, feeder, stream, stop, ended } = self;
         drop(feeder);
         let tally = print_all(stream, &stop, |_| String::new());
@@ -223,7 +224,7 @@ fn read(input: Input, feeder: &mut Feeder) -> Result<(), String> {
         let Some(chunk) = inputs.next_chunk(most) else { break };
         let chunk = chunk.map_err(|error: InputError| format!("{place}{error}"))?;
         let items = Items { bytes: chunk.bytes, ends: chunk.ends, keywords };
-        feeder.feed(items, chunk_size.map_or(1, NonZeroUsize::get) as u64);
+        feeder.feed(items, chunk_size.map(|size| size.get() as u64));
     }
     Ok(())
 }
@@ -236,7 +237,12 @@ fn print_all(
 ) -> Result<Tally, Closed> {
     let mut tally = Tally { status: ExitStatus::Success, not_begun: 0, over: false };
     let mut results = Results::new();
-    while let Some((input, outcome)) = next_outcome(&mut stream, &mut results)? {
+    loop {
+        // What is printed goes out before there is a wait for more, and not sooner.
+        if !stream.has_come() {
+            results.flush()?;
+        }
+        let Some((input, outcome)) = stream.next() else { break };
         if let Some(error) = take(&mut results, outcome)? {
             // A complaint is not to come before the results that came before it.
             results.flush()?;
@@ -250,25 +256,10 @@ fn print_all(
     Ok(tally)
 }
 
-/// The next outcome. What is printed goes out before there is a wait for it, and not sooner.
-fn next_outcome(
-    stream: &mut Stream,
-    results: &mut Results,
-) -> Result<Option<(u64, Outcome)>, Closed> {
-    if stream.has_more() {
-        return Ok(stream.next());
-    }
-    if let Ok(next) = stream.next_within(Some(Duration::ZERO)) {
-        return Ok(next);
-    }
-    results.flush()?;
-    Ok(stream.next())
-}
-
 /// Prints a result; gives the error of a task that has none.
-fn take(results: &mut Results, outcome: Outcome) -> Result<Option<Error>, Closed> {
+fn take(results: &mut Results, outcome: Outcome<'_>) -> Result<Option<Error>, Closed> {
     match outcome {
-        Ok(value) => match results.print(&value)? {
+        Ok(value) => match results.print(value)? {
             Printed::Yes => Ok(None),
             Printed::No(problem) => Ok(Some(Error::Decode(problem))),
         },

@@ -242,6 +242,7 @@ fn messages() -> Vec<Malformed> {
     let wrong_failure = vec!["ValueError".into(), "no".into()].into();
     let wrong_function = vec!["square".into(), "(n)".into(), "help".into()].into();
     let error = |failure| map([("id", 7.into()), ("item", 0.into()), ("failure", failure)]);
+    let welcome = |place| map([("version", 1.into()), ("shared_output", place)]);
     let no_string = "a string is UTF-8";
     let id_range = "an id is an integer from 0 to 18446744073709551615";
     vec![
@@ -352,6 +353,78 @@ fn messages() -> Vec<Malformed> {
             map([("id", 7.into()), ("function", "square".into()), ("last", 1.into())]),
             "expected a boolean",
             "`last` is a boolean",
+        ),
+        not(
+            "results-item-above-32-bits",
+            "the number of the first item beyond its range",
+            FromWorker,
+            "results",
+            result_with(7.into(), (1 << 32).into()),
+            "4294967296",
+            "an item is an integer from 0 to 4294967295",
+        ),
+        not(
+            "results-without-item",
+            "results that do not say of which items",
+            FromWorker,
+            "results",
+            map([("id", 7.into())]),
+            "item",
+            "`item` has no default",
+        ),
+        not(
+            "results-from-master",
+            "a master gives results",
+            FromMaster,
+            "results",
+            result(),
+            "results",
+            "a master does not send `results`",
+        ),
+        not(
+            "shared-output-as-array",
+            "a shared output without the names of its fields",
+            FromMaster,
+            "welcome",
+            welcome(vec!["/shared".into(), 1.into()].into()),
+            "expected a map",
+            "a shared output is a map",
+        ),
+        not(
+            "shared-output-without-key",
+            "a shared output that cannot be told from another file",
+            FromMaster,
+            "welcome",
+            welcome(map([("path", "/shared".into())])),
+            "key",
+            "`key` has no default",
+        ),
+        not(
+            "shared-output-without-path",
+            "a shared output that cannot be found",
+            FromMaster,
+            "welcome",
+            welcome(map([("key", 1.into())])),
+            "path",
+            "`path` has no default",
+        ),
+        not(
+            "shared-output-path-not-a-string",
+            "the number of an open file for its path",
+            FromMaster,
+            "welcome",
+            welcome(map([("path", 9.into()), ("key", 1.into())])),
+            "expected a string",
+            "`path` is a string",
+        ),
+        not(
+            "shared-output-key-negative",
+            "a key below 0",
+            FromMaster,
+            "welcome",
+            welcome(map([("path", "/shared".into()), ("key", (-1).into())])),
+            "-1",
+            "a key is an integer from 0 to 18446744073709551615",
         ),
         not(
             "progress-without-item",

@@ -2,6 +2,7 @@
 
 mod features;
 mod handshake;
+mod shared_output;
 mod work;
 
 use super::{
@@ -24,6 +25,9 @@ pub fn vectors() -> Vec<Valid> {
         features::progress(),
         features::cancels(),
         features::sessions(),
+        shared_output::hellos_and_welcomes(),
+        shared_output::results(),
+        shared_output::sessions(),
         sessions(),
     ]
     .into_iter()
@@ -213,6 +217,7 @@ fn spelled_welcome(
         ("pool", pool.into()),
         ("initializer", initializer),
         ("keywords", keywords.into()),
+        ("shared_output", Value::Nil),
     ])
 }
 

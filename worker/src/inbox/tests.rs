@@ -4,6 +4,7 @@
 #![cfg(unix)]
 
 use std::{
+    cell::RefCell,
     io::Write,
     os::{fd::OwnedFd, unix::net::UnixStream},
     sync::Arc,
@@ -17,6 +18,7 @@ use protocol::{
 };
 
 use super::{Inbox, MAX_AHEAD};
+use crate::output::Output;
 
 /// How long either end may wait for the other before the test fails.
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(30));
@@ -25,6 +27,7 @@ const PATIENCE: Option<Duration> = Some(Duration::from_secs(30));
 struct Pair {
     master: UnixStream,
     inbox: Inbox,
+    output: RefCell<Output>,
 }
 
 impl Pair {
@@ -35,8 +38,9 @@ impl Pair {
             end.set_write_timeout(PATIENCE).unwrap();
         }
         let worker = uds_local_socket::Stream::from(OwnedFd::from(worker));
-        let inbox = Inbox::new(&Arc::new(Stream::UdSocket(worker)));
-        Self { master, inbox }
+        let socket = Arc::new(Stream::UdSocket(worker));
+        let (inbox, output) = (Inbox::new(&socket), RefCell::new(Output::new(&socket)));
+        Self { master, inbox, output }
     }
 
     fn send(&mut self, bytes: &[u8]) {
@@ -45,7 +49,7 @@ impl Pair {
 
     /// The id of the next message, which has to be a call or a cancel.
     fn next(&self) -> u64 {
-        assert!(self.inbox.wait_for_frame().unwrap());
+        assert!(self.inbox.wait_for_frame(&self.output).unwrap());
         match envelope::open::<FromMaster<'_>>(&self.inbox.frame()).unwrap().0 {
             FromMaster::Call(call) => call.id,
             FromMaster::Cancel { id, .. } => id,
@@ -151,12 +155,12 @@ fn the_end_of_the_stream_is_a_cancel() {
     pair.send(&[call(1, ""), call(2, "")].concat());
     assert_eq!(pair.next(), 1);
     assert!(!pair.inbox.is_cancelled(1, 0));
-    let Pair { master, inbox } = pair;
+    let Pair { master, inbox, output } = pair;
     drop(master);
     assert!(inbox.is_cancelled(1, 0));
     assert!(inbox.is_cancelled(1, 0));
-    assert!(inbox.wait_for_frame().unwrap());
-    assert!(!inbox.wait_for_frame().unwrap());
+    assert!(inbox.wait_for_frame(&output).unwrap());
+    assert!(!inbox.wait_for_frame(&output).unwrap());
 }
 
 #[test]
@@ -170,7 +174,7 @@ fn the_serve_loop_finds_what_is_malformed() {
         assert_eq!(pair.next(), 1);
         assert!(!pair.inbox.is_cancelled(1, 0), "nothing behind it counts");
         assert_eq!(pair.next(), 2);
-        let found = pair.inbox.wait_for_frame().unwrap_err().to_string();
+        let found = pair.inbox.wait_for_frame(&pair.output).unwrap_err().to_string();
         assert!(found.starts_with(error), "{found}");
     }
     for body in [frame(&FromMaster::Cancel { id: 1, item: 0 }, &[0xc0]), b"\0\0\0\x01\xc0".to_vec()]
@@ -179,7 +183,7 @@ fn the_serve_loop_finds_what_is_malformed() {
         pair.send(&[call(1, ""), body.clone(), cancel(1, 0)].concat());
         assert_eq!(pair.next(), 1);
         assert!(!pair.inbox.is_cancelled(1, 0), "nothing behind it counts");
-        assert!(pair.inbox.wait_for_frame().unwrap());
+        assert!(pair.inbox.wait_for_frame(&pair.output).unwrap());
         assert_eq!(*pair.inbox.frame(), body[4..]);
     }
 }

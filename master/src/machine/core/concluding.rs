@@ -110,6 +110,7 @@ impl<B: Batch> Machine<B> {
     pub(super) fn conclude(&mut self, batch: B, items: Range<u64>, ending: Ending) {
         if !items.is_empty() {
             self.forget_tries(batch.id(), &items);
+            self.pending -= items.end - items.start;
             self.actions.push(Action::Conclude { batch, items, ending });
         }
     }

@@ -141,13 +141,19 @@ impl<B: Batch> Machine<B> {
         in_use.find(|function| !repertoire.functions.contains(function))
     }
 
-    /// Takes in how an item went at the candidate, or what has gone well at others.
-    pub(super) fn note_verdict(&mut self, id: WorkerId, function: FunctionId, verdict: Verdict) {
+    /// Takes in how items went at the candidate, or what has gone well at others.
+    pub(super) fn note_verdict(
+        &mut self,
+        id: WorkerId,
+        function: FunctionId,
+        verdict: Verdict,
+        items: u64,
+    ) {
         let Some(group) = self.workers.get(&id).map(|worker| worker.group) else { return };
         let Some(group) = self.groups.get_mut(group.0) else { return };
         match &mut self.rollout {
             Some(rollout) if rollout.candidate == Some(id) => match verdict {
-                Verdict::Completed => rollout.completed += 1,
+                Verdict::Completed => rollout.completed += items,
                 Verdict::Failed => {
                     rollout.failures += u64::from(group.completed.contains(function));
                 }

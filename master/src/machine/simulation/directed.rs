@@ -451,17 +451,17 @@ fn a_kill_is_not_preceded_by_the_polite_signal() {
 fn a_breach_ends_the_worker_and_what_it_says_then_is_late() {
     let mut rig = Rig::serving(settings(1));
     rig.submit(F, 2, 1);
-    let unknown = rig.machine.answer(rig.now, WorkerId(0), CallId(7), 0, Verdict::Completed);
+    let unknown = rig.machine.answer(rig.now, WorkerId(0), CallId(7), 0..1, Verdict::Completed);
     assert_eq!(unknown, Answer::Refused);
     rig.handle(Event::Misbehaved { worker: WorkerId(0) });
     assert_eq!(rig.killed, [WorkerId(0)]);
     assert_eq!(
-        rig.machine.answer(rig.now, WorkerId(0), CallId(7), 0, Verdict::Completed),
-        Answer::Late
+        rig.machine.answer(rig.now, WorkerId(0), CallId(7), 0..1, Verdict::Completed),
+        Answer::Late { items: 1 }
     );
     rig.exit(0, Unread::Nothing);
     assert_eq!(
-        rig.machine.answer(rig.now, WorkerId(0), CallId(0), 0, Verdict::Completed),
+        rig.machine.answer(rig.now, WorkerId(0), CallId(0), 0..1, Verdict::Completed),
         Answer::Refused
     );
     assert_eq!(lost(&rig.ended), [0]);

@@ -56,7 +56,7 @@ type Place = (usize, u64);
 struct Batch {
     order: usize,
     function: FunctionId,
-    chunk_size: u64,
+    chunk_size: Option<u64>,
     items: Vec<ItemState>,
     /// Items that a worker which keeps to the protocol has begun.
     begun: HashMap<u64, WorkerId>,
@@ -450,7 +450,8 @@ impl Ledger {
         );
         let batch = self.batches.get_mut(&chunk.batch.id).unwrap();
         let count = chunk.items.end - chunk.items.start;
-        assert!((1..=batch.chunk_size).contains(&count), "a chunk of {count} items");
+        let most = batch.chunk_size.unwrap_or(u64::MAX);
+        assert!((1..=most).contains(&count), "a chunk of {count} items");
         let bytes = super::super::Batch::bytes(&chunk.batch, chunk.items.clone());
         assert!(count == 1 || bytes <= MAX_CHUNK_BYTES, "a chunk of {bytes} bytes");
         worker.given += count;

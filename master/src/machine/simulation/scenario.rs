@@ -62,7 +62,7 @@ pub(super) enum Request {
     Submit {
         load: Load,
         function: FunctionId,
-        chunk_size: u64,
+        chunk_size: Option<u64>,
     },
     /// May come before the submission, and more than once.
     Cancel {
@@ -105,7 +105,7 @@ impl Scenario {
             scenario.settings.max_tasks_per_child = None;
             let load = Load::new(0, [10]);
             let function = FunctionId(0);
-            let submit = Request::Submit { load, function, chunk_size: 1 };
+            let submit = Request::Submit { load, function, chunk_size: Some(1) };
             scenario.settings.slots.truncate(1);
             scenario.groups.truncate(1);
             scenario.settings.slots[0] = GroupId(0);
@@ -266,7 +266,8 @@ fn batches(random: &mut Random) -> Vec<(Time, Request)> {
     let batch = |id| {
         let sizes: Vec<_> = (0..random.between(0, most)).map(|_| random.below(largest)).collect();
         let function = FunctionId(u32::try_from(random.below(FUNCTIONS)).unwrap());
-        let chunk_size = *random.pick(&[1, 1, 2, 7, 50, 1000]);
+        let chunks = [Some(1), Some(1), Some(2), Some(7), Some(50), Some(1000), None, None];
+        let chunk_size = *random.pick(&chunks);
         let load = Load::new(usize::try_from(id).unwrap(), sizes);
         let request = Request::Submit { load, function, chunk_size };
         let time = if random.chance(500) { Duration::ZERO } else { seconds_below(random, 5) };

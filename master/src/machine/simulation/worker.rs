@@ -75,6 +75,9 @@ pub(super) struct Process {
     arrived: VecDeque<(CallId, Chunk<Load>, bool)>,
     to_do: VecDeque<Item>,
     pub(super) in_hand: Option<(Item, Fate)>,
+    /// It keeps results for a moment.
+    pub(super) keeps: bool,
+    pub(super) kept: Vec<(CallId, u32)>,
 }
 
 impl Process {
@@ -107,6 +110,8 @@ impl Process {
             arrived: VecDeque::new(),
             to_do: VecDeque::new(),
             in_hand: None,
+            keeps: random.chance(500),
+            kept: Vec::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Range,
     time::Duration,
 };
 
@@ -23,6 +24,9 @@ const MAX_ROUNDS: u32 = 1_000;
 /// How long a message is on its way, at most.
 const LATENCY: Duration = Duration::from_micros(100);
 
+/// How long a worker keeps an answer, at most.
+const KEPT: Duration = Duration::from_millis(1);
+
 /// What will happen.
 #[derive(Debug, Clone)]
 enum Happening {
@@ -36,6 +40,8 @@ enum Happening {
     Greets(WorkerId),
     Said(WorkerId, Beginning),
     Answers(WorkerId, CallId, u32, Verdict),
+    /// What it has kept of answers.
+    Brings(WorkerId),
     Progresses(WorkerId, CallId, u32),
     /// Its memory is looked at.
     IsMeasured(WorkerId),
@@ -129,6 +135,15 @@ impl World {
             eprintln!("{:?}: {happening:?}", self.now);
         }
         match happening {
+            // What comes behind answers that were kept comes with them.
+            Happening::Progresses(worker, ..)
+            | Happening::TalksNonsense(worker)
+            | Happening::Disconnects(worker)
+            | Happening::Exits(worker)
+            | Happening::Answers(worker, _, _, Verdict::Failed) => self.bring(worker),
+            _ => {}
+        }
+        match happening {
             Happening::Requested(request) => self.request(request),
             Happening::Arrives(worker, call, chunk, last) => {
                 let Some(process) = self.processes.get_mut(&worker) else { return };
@@ -163,14 +178,21 @@ impl World {
                 }
             }
             Happening::Answers(worker, call, item, verdict) => {
-                if self.listen(worker).is_some() {
-                    let answer = self.machine.answer(self.now, worker, call, item, verdict);
-                    self.ledger.answered(self.now, worker, call, item, verdict, &answer);
-                    if answer == Answer::Refused {
-                        self.hear_breach(worker);
+                let Some(process) = self.listen(worker) else { return };
+                if verdict == Verdict::Completed && process.keeps {
+                    process.kept.push((call, item));
+                    if self.random.chance(500) {
+                        return self.schedule_within(KEPT, Happening::Brings(worker));
                     }
+                    return self.bring(worker);
+                }
+                let answer = self.machine.answer(self.now, worker, call, item..item + 1, verdict);
+                self.ledger.answered(self.now, worker, call, item, verdict, &answer);
+                if answer == Answer::Refused {
+                    self.hear_breach(worker);
                 }
             }
+            Happening::Brings(worker) => self.bring(worker),
             Happening::TalksNonsense(worker) => {
                 if self.listen(worker).is_some() {
                     self.hear_breach(worker);
@@ -184,6 +206,47 @@ impl World {
                 }
             }
         }
+    }
+
+    /// A worker brings what it has kept, answers to consecutive items of a call together.
+    fn bring(&mut self, worker: WorkerId) {
+        let Some(process) = self.listen(worker) else { return };
+        let mut kept = std::mem::take(&mut process.kept).into_iter().peekable();
+        while let Some((call, first)) = kept.next() {
+            let mut next = first + 1;
+            while kept.next_if_eq(&(call, next)).is_some() {
+                next += 1;
+            }
+            if !self.hear_results(worker, call, first..next) {
+                return;
+            }
+        }
+    }
+
+    /// False if they are refused.
+    fn hear_results(&mut self, worker: WorkerId, call: CallId, indices: Range<u32>) -> bool {
+        let mut next = indices.start;
+        while next < indices.end {
+            let rest = next..indices.end;
+            let answer = self.machine.answer(self.now, worker, call, rest, Verdict::Completed);
+            let singles: Vec<_> = match answer {
+                Answer::Accepted { batch, items } => items
+                    .map(|item| Answer::Accepted { batch: batch.clone(), items: item..item + 1 })
+                    .collect(),
+                Answer::Late { items } => (0..items).map(|_| Answer::Late { items: 1 }).collect(),
+                single => vec![single],
+            };
+            for single in singles {
+                let refused = single == Answer::Refused;
+                self.ledger.answered(self.now, worker, call, next, Verdict::Completed, &single);
+                if refused {
+                    self.hear_breach(worker);
+                    return false;
+                }
+                next += 1;
+            }
+        }
+        true
     }
 
     /// The worker, if the master listens to it.
@@ -324,6 +387,12 @@ impl World {
 
     fn settle(&mut self) {
         for _ in 0..MAX_ROUNDS {
+            // Who judges by the time looks first at what is kept.
+            if self.machine.deadline().is_some_and(|deadline| deadline <= self.now) {
+                let mut workers: Vec<_> = self.processes.keys().copied().collect();
+                workers.sort();
+                workers.into_iter().for_each(|worker| self.bring(worker));
+            }
             self.ledger.look_at_trial(self.now);
             self.machine.advance(self.now);
             if !self.carry_out_actions() {

@@ -200,7 +200,7 @@ fn a_million_items_are_concluded_together() {
     const MILLION: u64 = 1_000_000;
     let mut machine = Machine::new(settings(1));
     let batch = Load::new(7, std::iter::repeat_n(1, 1_000_000));
-    let submitted = Event::Submitted { batch, function: F, items: MILLION, chunk_size: 1 };
+    let submitted = Event::Submitted { batch, function: F, items: MILLION, chunk_size: Some(1) };
     machine.handle(Duration::ZERO, submitted);
     machine.handle(Duration::ZERO, Event::Cancelled { batch: 7 });
     let actions = machine.actions();

@@ -110,11 +110,23 @@ impl Rig {
         self.settle();
     }
 
-    pub(super) fn submit(&mut self, function: FunctionId, items: usize, chunk_size: u64) {
+    /// No chunk size leaves it to the pool.
+    pub(super) fn submit(
+        &mut self,
+        function: FunctionId,
+        items: usize,
+        chunk_size: impl Into<Option<u64>>,
+    ) {
         self.submit_sizes(function, &vec![10; items], chunk_size);
     }
 
-    pub(super) fn submit_sizes(&mut self, function: FunctionId, sizes: &[u64], chunk_size: u64) {
+    pub(super) fn submit_sizes(
+        &mut self,
+        function: FunctionId,
+        sizes: &[u64],
+        chunk_size: impl Into<Option<u64>>,
+    ) {
+        let chunk_size = chunk_size.into();
         let batch = Load::new(self.batches, sizes.iter().copied());
         self.batches += 1;
         self.handle(Event::Submitted { items: batch.items(), batch, function, chunk_size });
@@ -177,16 +189,16 @@ impl Rig {
         let worker = WorkerId(worker);
         let outstanding = self.outstanding.get_mut(&worker).unwrap();
         let (call, index, item) = outstanding.pop_front().unwrap();
-        match self.machine.answer(self.now, worker, call, index, verdict) {
-            Answer::Accepted { item: accepted, .. } => {
-                assert_eq!(accepted, item);
+        match self.machine.answer(self.now, worker, call, index..index + 1, verdict) {
+            Answer::Accepted { items: accepted, .. } => {
+                assert_eq!(accepted, item..item + 1);
                 self.completed.push(item);
             }
             Answer::Retried { item: retried, .. } => {
                 assert_eq!(retried, item);
                 self.again.push(item);
             }
-            Answer::Late => {}
+            Answer::Late { .. } => {}
             Answer::Refused => panic!("the answer to item {item} of {call:?} is refused"),
         }
         self.settle();

@@ -107,7 +107,7 @@ impl Ledger {
         let worker = self.workers.get_mut(&id).unwrap();
         let awaited = |item: &Outstanding| item.call == call && item.index == index;
         if !worker.outstanding.front().is_some_and(awaited) {
-            let ignored = *answer == Answer::Late && (worker.dismissed || shut_down);
+            let ignored = matches!(answer, Answer::Late { .. }) && (worker.dismissed || shut_down);
             let refused = *answer == Answer::Refused;
             assert!(refused || ignored, "an answer that was not awaited: {answer:?}");
             return;
@@ -131,8 +131,10 @@ impl Ledger {
         let place = (batch.order, item.item);
         let state = &mut batch.items[usize::try_from(item.item).unwrap()];
         match answer {
-            Answer::Accepted { batch: load, item: number } => {
+            Answer::Accepted { batch: load, items } => {
+                let number = &items.start;
                 assert_eq!((load.id, *number), (item.load, item.item), "taken for another item");
+                assert_eq!(items.end, number + 1, "taken for several items");
                 assert_eq!(*state, ItemState::Sent(id), "an answer to what is concluded");
                 let begun = batch.begun.get(number) == Some(&id) || broke_protocol;
                 assert!(begun, "answered, and never begun");
@@ -150,7 +152,7 @@ impl Ledger {
                 self.rollouts.answered(id, group, batch.function, verdict);
                 self.put_apart(now, &item, false);
             }
-            Answer::Late => {
+            Answer::Late { .. } => {
                 if self.apart.get(&place) == Some(&Apart::Held(id)) {
                     self.release(now, &item);
                 } else {

@@ -1,0 +1,231 @@
+//! The shared outputs of workers, from the side of the master: a file in memory that a worker maps,
+//! and that is only read here, through the system. So nothing that a worker does to it can harm
+//! the master.
+
+use std::{
+    fs::File,
+    io,
+    os::{fd::AsRawFd as _, unix::fs::FileExt as _},
+};
+
+use protocol::{
+    frame::Decoder,
+    limits::{HOLD_TIME, MAX_FRAME},
+    message,
+    shared_output::{DATA, Header, KEY, file_size},
+};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+
+use super::{connection::Connection, supervisor::Supervisor};
+use crate::machine::{Event, Time, WorkerId};
+
+/// Bytes of frames that the shared output of a worker has room for: 64 KiB, as much as one read
+/// takes.
+const ROOM: usize = 64 << 10;
+
+/// How often a worker is looked at that is silent, with ever longer breaks: the last time after
+/// about a second. By then whatever was kept when it fell silent was found.
+const MAX_LOOKS: u32 = 10;
+
+/// One shared output.
+pub(super) struct SharedOutput {
+    file: File,
+    key: u64,
+    /// So many answers were taken from it that the stream has still to bring.
+    ahead: u64,
+    /// While it is looked at.
+    look: Option<Look>,
+    /// When the worker was last heard.
+    heard_at: Time,
+    /// How often it was looked at since.
+    looks: u32,
+}
+
+/// A look at what a worker keeps.
+#[derive(Clone, Copy)]
+struct Look {
+    /// So many answers are still to come that were taken before.
+    known: u64,
+    taken: u64,
+}
+
+impl SharedOutput {
+    pub(super) fn new(now: Time) -> io::Result<Self> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = File::from(memfd_create("shared-output", flags)?);
+        file.set_len(file_size(ROOM) as u64)?;
+        // A worker that changes its size would only harm itself; but it has no reason to.
+        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        let mut key = [0; 8];
+        getrandom::fill(&mut key).map_err(io::Error::other)?;
+        file.write_all_at(&key, KEY as u64)?;
+        let key = u64::from_le_bytes(key);
+        Ok(Self { file, key, ahead: 0, look: None, heard_at: now, looks: 0 })
+    }
+
+    /// Where the worker finds it.
+    pub(super) fn place(&self) -> message::SharedOutput {
+        let path = format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd());
+        message::SharedOutput { path, key: self.key }
+    }
+
+    /// The frames that the stream has not brought, after so many bytes of it.
+    pub(super) fn unsent(&self, received: u64) -> io::Result<Vec<u8>> {
+        let before = self.header()?;
+        if before.held == 0 || before.held > ROOM as u64 {
+            return Ok(Vec::new());
+        }
+        let mut data = vec![0; usize::try_from(before.held).unwrap_or(0)];
+        self.file.read_exact_at(&mut data, DATA as u64)?;
+        let after = self.header()?;
+        // If the worker has begun to empty it, the stream brings all of that.
+        if after.base != before.base || after.held < before.held {
+            return Ok(Vec::new());
+        }
+        Ok(before.unsent(&mut data, received).to_vec())
+    }
+
+    fn header(&self) -> io::Result<Header> {
+        let mut bytes = [0; DATA];
+        self.file.read_exact_at(&mut bytes, 0)?;
+        Ok(Header::read(&bytes))
+    }
+
+    /// Of so many answers that have come, how many were taken before.
+    pub(super) fn known(&mut self, answers: u64) -> u64 {
+        match &mut self.look {
+            Some(look) => {
+                let known = look.known.min(answers);
+                look.known -= known;
+                look.taken += answers - known;
+                known
+            }
+            None => {
+                let known = self.ahead.min(answers);
+                self.ahead -= known;
+                known
+            }
+        }
+    }
+
+    /// Whether what is said of an item that is not answered may be of one that is.
+    pub(super) const fn is_ahead(&self) -> bool {
+        self.ahead > 0 || self.look.is_some()
+    }
+
+    /// The worker was heard.
+    const fn hear(&mut self, now: Time) {
+        self.heard_at = now;
+        self.looks = 0;
+    }
+
+    /// When to look at what it keeps, if it stays silent.
+    fn look_at(&self) -> Option<Time> {
+        let wait = HOLD_TIME.saturating_mul(1 << self.looks.min(MAX_LOOKS));
+        (self.looks < MAX_LOOKS).then(|| self.heard_at.saturating_add(wait))
+    }
+}
+
+impl Supervisor {
+    /// A worker was heard, or sent something: if it falls silent it is looked at.
+    pub(super) fn look_later(&mut self, time: Time, worker: WorkerId) {
+        if let Some(process) = self.processes.get_mut(&worker)
+            && let Some(shared) = &mut process.shared_output
+        {
+            shared.hear(time);
+            let next = time.saturating_add(HOLD_TIME);
+            self.next_look = Some(self.next_look.map_or(next, |earlier| earlier.min(next)));
+        }
+    }
+
+    /// Looks at what silent workers keep whose time has come.
+    pub(super) fn look_at_silent(&mut self, time: Time) {
+        if self.next_look.is_none_or(|next| next > time) {
+            return;
+        }
+        self.next_look = None;
+        let mut due = Vec::new();
+        for (&id, process) in &mut self.processes {
+            // Of one item the answer is not kept, as nothing is to be done behind it.
+            let busy = |_: &&mut SharedOutput| self.machine.items_at(id) > 1;
+            let Some(shared) = process.shared_output.as_mut().filter(busy) else { continue };
+            if shared.look_at().is_some_and(|at| at <= time) {
+                shared.looks += 1;
+                due.push(id);
+            }
+            let next = [self.next_look, shared.look_at()].into_iter().flatten().min();
+            self.next_look = next;
+        }
+        for worker in due {
+            self.take_kept(time, worker);
+        }
+    }
+
+    /// Looks at what all workers keep, before a decision that depends on how far they are.
+    pub(super) fn look_at_all(&mut self, time: Time) {
+        let shares = self.processes.iter().filter(|(_, process)| process.shared_output.is_some());
+        let workers: Vec<_> = shares.map(|(&id, _)| id).collect();
+        for worker in workers {
+            if self.machine.items_at(worker) > 1 {
+                self.take_kept(time, worker);
+            }
+        }
+    }
+
+    /// Takes answers that a worker keeps, ahead of the stream.
+    fn take_kept(&mut self, time: Time, worker: WorkerId) {
+        let Some(process) = self.processes.get_mut(&worker) else { return };
+        let Some(connection) = &process.connection else { return };
+        let Some(shared) = &mut process.shared_output else { return };
+        // In the middle of a frame the stream is about to bring the rest.
+        if connection.decoder.buffered() > 0 {
+            return;
+        }
+        let frames = match shared.unsent(connection.received) {
+            Ok(frames) => frames,
+            Err(error) => return log::warn!("cannot look at the answers of a worker: {error}"),
+        };
+        let mut decoder = Decoder::new();
+        decoder.set_limit(MAX_FRAME);
+        decoder.push(&frames);
+        shared.look = Some(Look { known: shared.ahead, taken: 0 });
+        let breach = self.take_frames(time, worker, &mut decoder).err();
+        let Some(process) = self.processes.get_mut(&worker) else { return };
+        if let Some(shared) = &mut process.shared_output
+            && let Some(look) = shared.look.take()
+        {
+            shared.ahead += look.taken;
+        }
+        if let Some(breach) = breach {
+            process.blame(|| breach.to_string());
+            self.machine.handle(time, Event::Misbehaved { worker });
+        }
+    }
+
+    /// A connection has ended: what its stream did not bring is read from where it was kept.
+    pub(super) fn recover(&self, worker: WorkerId, connection: &mut Connection) {
+        let Some(process) = self.processes.get(&worker) else { return };
+        let Some(shared) = &process.shared_output else { return };
+        match shared.unsent(connection.received) {
+            Ok(frames) => {
+                connection.received += frames.len() as u64;
+                connection.decoder.push(&frames);
+            }
+            Err(error) => log::warn!("cannot read the last answers of a worker: {error}"),
+        }
+    }
+
+    /// A process has ended whose connection has not: takes what it kept.
+    pub(super) fn recover_open(&mut self, time: Time, worker: WorkerId) {
+        let Some(process) = self.processes.get_mut(&worker) else { return };
+        let Some(mut connection) = process.connection.take() else { return };
+        self.recover(worker, &mut connection);
+        // It is dead already, so that a breach would say nothing more.
+        if let Err(breach) = self.take_frames(time, worker, &mut connection.decoder) {
+            log::warn!("the last words of a worker: {breach}");
+        }
+        if let Some(process) = self.processes.get_mut(&worker) {
+            process.connection = Some(connection);
+        }
+    }
+}
