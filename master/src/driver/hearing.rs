@@ -62,7 +62,6 @@ impl Supervisor {
                 repertoire.cancellable.insert(number);
             }
         }
-        process.cancellable.clone_from(&repertoire.cancellable);
         let names = hello.functions.iter().map(|function| function.name.clone()).collect();
         self.functions.announced.insert(command, names);
         self.machine.handle(time, Event::Greeted { worker, repertoire });

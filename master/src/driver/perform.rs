@@ -1,6 +1,6 @@
 //! Doing what the machine decides.
 
-use std::{borrow::Cow, collections::HashSet, ops::Range, sync::Arc};
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use protocol::{
     limits::PROTOCOL_VERSION,
@@ -161,7 +161,6 @@ impl Supervisor {
             session: Session::new(),
             features: Vec::new(),
             shared_output: None,
-            cancellable: HashSet::new(),
             note: None,
             memory: None,
             reason,
@@ -291,15 +290,9 @@ impl Supervisor {
                 report.attempts = self.attempts.take_first(batch.id, items);
                 Error::Lost(Box::new(report))
             }
-            Ending::TimedOut { worker, after, limit } => {
+            Ending::TimedOut { worker, after, limit, told } => {
                 let mut report = process::running(&self.report(worker), &batch.function, after);
-                // One that heeds it lives on.
-                let function = self.functions.number(&batch.function);
-                let heeds = |process: &Process| process.cancellable.contains(&function);
-                let stopped = match self.processes.get(&worker).is_some_and(heeds) {
-                    true => "was told to end it",
-                    false => "was stopped",
-                };
+                let stopped = if told { "was told to end it" } else { "was stopped" };
                 report.reason = Some(match limit {
                     TimeLimit::Task => format!("{stopped} at its time limit"),
                     TimeLimit::Silence => {

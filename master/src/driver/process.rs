@@ -1,7 +1,6 @@
 //! One worker process, with everything that the driver holds for it.
 
 use std::{
-    collections::HashSet,
     process::{ChildStderr, ChildStdout},
     time::Duration,
 };
@@ -11,7 +10,7 @@ use super::{
     shared_output::SharedOutput,
 };
 use crate::{
-    machine::{FunctionId, Generation, GroupId, SlotId},
+    machine::{Generation, GroupId, SlotId},
     report::{Exit, Stage, WorkerReport},
 };
 
@@ -29,8 +28,6 @@ pub(super) struct Process {
     pub(super) features: Vec<&'static str>,
     /// Where it keeps answers for a moment, if that was agreed on.
     pub(super) shared_output: Option<SharedOutput>,
-    /// The functions that it can be told to end.
-    pub(super) cancellable: HashSet<FunctionId>,
     /// What it last said of its progress with the item in hand.
     pub(super) note: Option<String>,
     /// Its memory when that was last looked at, in bytes.

@@ -279,8 +279,9 @@ pub(crate) enum Ending {
     /// The worker died, and the item may have been running for this long. It is poison if it has
     /// killed as many workers as it may.
     Lost { worker: WorkerId, after: Duration, poison: bool },
-    /// The item ran for this long, which is longer than it may.
-    TimedOut { worker: WorkerId, after: Duration, limit: TimeLimit },
+    /// The item ran for this long, which is longer than it may. Its worker was told to end it, or
+    /// is being stopped.
+    TimedOut { worker: WorkerId, after: Duration, limit: TimeLimit, told: bool },
     /// It never began, or its end was not waited for.
     Cancelled(Cancellation),
 }

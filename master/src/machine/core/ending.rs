@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     super::{
-        Action, Cancellation, Flaw, Generation, Settings, SlotId, StartFault, Time, Unread,
+        Action, Cancellation, Ending, Flaw, Generation, Settings, SlotId, StartFault, Time, Unread,
         WorkerId,
         budget::FailedStart,
         worker::{InFlight, Sent, State, Worker},
@@ -128,7 +128,8 @@ impl<B: Batch> Machine<B> {
         };
         let timed_out = concluded.is_some() && overdue.is_some();
         if let (Some((taken, item)), Some((_, limit))) = (concluded, overdue) {
-            self.time_out(taken, item, id, after, limit);
+            let ending = Ending::TimedOut { worker: id, after, limit, told: told.is_some() };
+            self.time_out(taken, item, id, ending);
         }
         match told {
             Some((call, item)) => self.actions.push(Action::Cancel { worker: id, call, item }),

@@ -4,7 +4,7 @@
 use std::{ops::Range, time::Duration};
 
 use super::{
-    super::{Action, Ending, Time, TimeLimit, WorkerId, queue::Taken},
+    super::{Action, Ending, Time, WorkerId, queue::Taken},
     Batch, Machine, Phase,
 };
 
@@ -47,11 +47,9 @@ impl<B: Batch> Machine<B> {
         taken: Taken<B>,
         item: u64,
         worker: WorkerId,
-        after: Duration,
-        limit: TimeLimit,
+        ending: Ending,
     ) {
         let tries = self.count_try(&taken, item, false);
-        let ending = Ending::TimedOut { worker, after, limit };
         if !self.may_retry(tries) {
             return self.conclude(taken.chunk.batch, item..item + 1, ending);
         }

@@ -24,7 +24,7 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 type MakeEvent = fn() -> Event<Load>;
 
 fn timed_out(worker: u64, after: Duration) -> Ending {
-    Ending::TimedOut { worker: WorkerId(worker), after, limit: TimeLimit::Task }
+    Ending::TimedOut { worker: WorkerId(worker), after, limit: TimeLimit::Task, told: false }
 }
 
 fn lost(ended: &[(u64, Ending)]) -> Vec<u64> {

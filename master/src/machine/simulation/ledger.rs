@@ -512,8 +512,9 @@ impl Ledger {
                 let lost = self.to_be_lost.iter().position(|&lost| lost == (place, ending));
                 self.to_be_lost.swap_remove(lost.expect("what cannot have been running is lost"));
             }
-            Ending::TimedOut { worker, after, limit } => {
+            Ending::TimedOut { worker, after, limit, told } => {
                 let first = self.check_overdue(now, worker, after, limit);
+                assert_eq!(told, self.can_be_told(worker), "said to be told: {told}");
                 assert_eq!((first.load, first.item), (load.id, item), "it was not its turn");
                 assert!(!self.may_retry(&first, false), "it is not tried again");
                 self.note_futility(worker);

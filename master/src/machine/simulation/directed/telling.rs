@@ -34,7 +34,8 @@ fn whoever_can_be_told_is_told_first_then_asked_and_then_killed() {
     rig.submit(F, 1, 1);
     rig.pass(SECOND);
     assert_eq!((&rig.told[..], rig.ended.len()), (&[(FIRST, CallId(0), 0)][..], 1));
-    let Ending::TimedOut { worker: FIRST, limit: TimeLimit::Task, .. } = rig.ended[0].1 else {
+    let Ending::TimedOut { worker: FIRST, limit: TimeLimit::Task, told: true, .. } = rig.ended[0].1
+    else {
         panic!("{:?}", rig.ended)
     };
     rig.pass(SECOND - MILLISECOND);
@@ -66,6 +67,9 @@ fn whoever_cannot_be_told_is_stopped_at_once() {
     rig.submit(G, 1, 1);
     rig.pass(SECOND);
     assert_eq!(told_and_signalled(&rig), (0, 1, 0));
+    let [(0, Ending::TimedOut { told: false, .. })] = rig.ended[..] else {
+        panic!("{:?}", rig.ended)
+    };
 
     let mut rig = listening(settings(1));
     rig.submit(G, 1, 1);
@@ -177,7 +181,8 @@ fn a_sign_of_life_puts_the_end_of_patience_off() {
     assert_eq!((rig.ended.len(), rig.told.len()), (0, 0));
     let after = (SECOND - MILLISECOND) * 10 + SECOND;
     rig.pass(SECOND);
-    let silence = Ending::TimedOut { worker: FIRST, after, limit: TimeLimit::Silence };
+    let limit = TimeLimit::Silence;
+    let silence = Ending::TimedOut { worker: FIRST, after, limit, told: true };
     assert_eq!((&rig.ended[..], rig.told.len()), (&[(0, silence)][..], 1));
 }
 
@@ -190,7 +195,8 @@ fn a_sign_of_life_does_not_put_off_the_limit_of_the_item() {
         rig.progress(0);
     }
     rig.pass(SECOND / 2);
-    let timeout = Ending::TimedOut { worker: FIRST, after: SECOND * 3, limit: TimeLimit::Task };
+    let (after, limit) = (SECOND * 3, TimeLimit::Task);
+    let timeout = Ending::TimedOut { worker: FIRST, after, limit, told: true };
     assert_eq!(rig.ended, [(0, timeout)]);
 }
 

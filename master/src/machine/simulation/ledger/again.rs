@@ -96,8 +96,9 @@ impl Ledger {
                 let known = self.to_be_retried.iter().position(|&known| known == (place, ending));
                 self.to_be_retried.swap_remove(known.expect("what was not lost is tried again"));
             }
-            Ending::TimedOut { worker, after, limit } => {
+            Ending::TimedOut { worker, after, limit, told } => {
                 let first = self.check_overdue(now, worker, after, limit);
+                assert_eq!(told, self.can_be_told(worker), "said to be told: {told}");
                 assert_eq!((first.load, first.item), (load.id, item), "it was not its turn");
                 assert!(self.may_retry(&first, false), "it is tried again");
                 self.count(&first, false);
@@ -127,6 +128,14 @@ impl Ledger {
         };
         assert!(over, "its time was not over");
         worker.outstanding.front().cloned().expect("it has nothing in its hands")
+    }
+
+    /// Whether a worker has to be told to end the item in its hands, before it is stopped for it.
+    pub(super) fn can_be_told(&self, id: WorkerId) -> bool {
+        let worker = &self.workers[&id];
+        let Some(first) = worker.outstanding.front() else { return false };
+        let function = self.batches[&first.load].function;
+        worker.repertoire.cancellable.contains(&function) && worker.told < MAX_TOLD
     }
 
     /// A worker is told to end the item in its hands.

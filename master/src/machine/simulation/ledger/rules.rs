@@ -90,17 +90,14 @@ impl Ledger {
         if worker.outstanding.is_empty() && worker.ready_at == now {
             return;
         }
-        let first = worker.outstanding.front().expect("stopped for nothing");
+        assert!(!worker.outstanding.is_empty(), "stopped for nothing");
         let futile = worker.futile_since.expect("stopped in an item that is wanted");
-        let function = self.batches[&first.load].function;
         match worker.told_at {
             Some(told) => assert!(now - told >= self.settings.cancel_grace, "no time is left"),
             None => {
                 let overdue = now - futile >= MAX_FUTILE || self.is_over_time(now, worker);
                 assert!(overdue, "stopped without a cause");
-                let can_be_told = worker.repertoire.cancellable.contains(&function);
-                let enough = worker.told >= MAX_TOLD;
-                assert!(!can_be_told || enough, "stopped, and not told before");
+                assert!(!self.can_be_told(id), "stopped, and not told before");
             }
         }
     }
