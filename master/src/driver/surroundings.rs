@@ -53,13 +53,13 @@ pub(crate) enum Cpus {
 
 impl Surroundings {
     /// Sets a variable.
-    pub(crate) fn set(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
-        self.variables.push((name.into(), Some(value.into())));
+    pub(crate) fn set(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) {
+        self.variables.push((name.as_ref().into(), Some(value.as_ref().into())));
     }
 
     /// Leaves a variable out.
-    pub(crate) fn remove(&mut self, name: impl Into<OsString>) {
-        self.variables.push((name.into(), None));
+    pub(crate) fn remove(&mut self, name: impl AsRef<OsStr>) {
+        self.variables.push((name.as_ref().into(), None));
     }
 
     /// Leaves all variables out, those of the master and those that were set so far.

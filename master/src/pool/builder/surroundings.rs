@@ -1,6 +1,6 @@
 //! What the workers of a pool find around them.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsStr, path::PathBuf};
 
 use super::PoolBuilder;
 use crate::{
@@ -21,7 +21,7 @@ impl PoolBuilder {
     /// assert_eq!(run["stdout"], "green\n");
     /// # Ok::<(), master::Error>(())
     /// ```
-    pub fn environment(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+    pub fn environment(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.surroundings.set(name, value);
         self
     }
@@ -38,7 +38,7 @@ impl PoolBuilder {
     /// assert_eq!(run["stdout"], "none\n");
     /// # Ok::<(), master::Error>(())
     /// ```
-    pub fn remove_environment(mut self, name: impl Into<OsString>) -> Self {
+    pub fn remove_environment(mut self, name: impl AsRef<OsStr>) -> Self {
         self.surroundings.remove(name);
         self
     }

@@ -30,7 +30,7 @@ impl ProcessBuilder {
     /// # Ok::<(), master::Error>(())
     /// ```
     pub fn environment(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.surroundings.set(name.as_ref(), value.as_ref());
+        self.surroundings.set(name, value);
         self
     }
 
@@ -50,7 +50,7 @@ impl ProcessBuilder {
     /// # Ok::<(), master::Error>(())
     /// ```
     pub fn remove_environment(mut self, name: impl AsRef<OsStr>) -> Self {
-        self.surroundings.remove(name.as_ref());
+        self.surroundings.remove(name);
         self
     }
 
