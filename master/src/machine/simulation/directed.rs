@@ -6,6 +6,7 @@ mod replacing;
 mod resizing;
 mod retrying;
 mod rig;
+mod taking_back;
 mod telling;
 
 use std::{num::NonZeroU64, time::Duration};
