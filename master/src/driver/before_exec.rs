@@ -33,6 +33,12 @@ pub(super) struct Constraints {
     pub(super) limits: Vec<(rustix::process::Resource, Rlimit)>,
 }
 
+impl Constraints {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.cpus.is_none() && self.niceness.is_none() && self.limits.is_empty()
+    }
+}
+
 /// The step at which a child could not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {

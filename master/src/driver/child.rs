@@ -7,21 +7,26 @@ use std::{
     io,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd, RawFd},
-        unix::process::CommandExt,
+        unix::process::{CommandExt, ExitStatusExt},
     },
-    process::{ChildStderr, ChildStdout, Command, Stdio},
+    process::{ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
     sync::Arc,
 };
 
 use protocol::launch;
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
+use rustix::{
+    io::retry_on_intr,
+    process::{
+        Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process,
+        kill_process_group, pidfd_open, waitid, waitpid,
+    },
 };
 
 use super::{
     before_exec::{self, Step},
     checksum,
     guardian::{Guardian, Ward},
+    spawn::{self, Spawned},
     surroundings::Surroundings,
 };
 use crate::{
@@ -32,8 +37,8 @@ use crate::{
 
 /// A process that was started and is not reaped yet. Dropping it kills and reaps it.
 pub(super) struct Child {
-    process: std::process::Child,
-    group: Pid,
+    /// The process, and the group that it leads.
+    pid: Pid,
     exit_watch: Arc<OwnedFd>,
     /// Until it is reaped.
     ward: Option<Ward>,
@@ -79,35 +84,34 @@ impl Child {
         if let Some(directory) = &surroundings.directory {
             builder.current_dir(directory);
         }
-        before_exec::prepare_worker(&mut builder, surroundings.constraints(slot));
-        let started = builder
+        builder
             .env(launch::ADDRESS_VARIABLE, address)
             .env(launch::TOKEN_VARIABLE, token)
             .stdin(Stdio::null())
             .stdout(stream())
             .stderr(stream())
-            .process_group(0)
-            .spawn();
-        let mut process = started.map_err(|error| not_started(surroundings, error))?;
-        match watch(&process) {
-            Ok((group, exit_watch)) => {
-                let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
+            .process_group(0);
+        let started = spawn_or_fork(&mut builder, surroundings, slot);
+        let Spawned { pid, stdout, stderr } =
+            started.map_err(|error| not_started(surroundings, error))?;
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(exit_watch) => {
                 let exit_watch = Arc::new(exit_watch);
-                let ward = Some(guardian.guard_group(group));
-                Ok(Self { process, group, exit_watch, ward, stdout, stderr, reaped: false })
+                let ward = Some(guardian.guard_group(pid));
+                Ok(Self { pid, exit_watch, ward, stdout, stderr, reaped: false })
             }
             Err(error) => {
                 // Without a watch on its exit it must not live; there is nothing else to do
                 // about a process that cannot be killed.
-                let _ = process.kill();
-                let _ = process.wait();
-                Err(NotStarted { error, fault: StartFault::Passing })
+                let _ = kill_process(pid, Signal::KILL);
+                let _ = wait(pid);
+                Err(NotStarted { error: error.into(), fault: StartFault::Passing })
             }
         }
     }
 
     pub(super) fn id(&self) -> u32 {
-        self.process.id()
+        self.pid.as_raw_pid().cast_unsigned()
     }
 
     /// A descriptor that becomes readable when the process ends.
@@ -147,12 +151,11 @@ impl Child {
         self.ward = None;
         // Whatever comes of it, there is nothing more to be done for it.
         self.reaped = true;
-        let status = self.process.wait()?;
-        Ok(Exit::of(status))
+        Ok(Exit::of(wait(self.pid)?))
     }
 
     fn signal(&self, signal: Signal) {
-        match kill_process_group(self.group, signal) {
+        match kill_process_group(self.pid, signal) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
             Err(error) => log::warn!("cannot signal the process group of {}: {error}", self.id()),
         }
@@ -169,10 +172,31 @@ impl Drop for Child {
     }
 }
 
-fn watch(process: &std::process::Child) -> io::Result<(Pid, OwnedFd)> {
-    let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| io::Error::other("the process has no valid id"))?;
-    Ok((pid, pidfd_open(pid, PidfdFlags::empty())?))
+/// Starts the process: without a fork where it has nothing to take on, as that takes long in a
+/// large program.
+fn spawn_or_fork(
+    builder: &mut Command,
+    surroundings: &Surroundings,
+    slot: SlotId,
+) -> io::Result<Spawned> {
+    let constraints = surroundings.constraints(slot);
+    if constraints.is_empty() {
+        match spawn::spawn(builder, !surroundings.clear, !surroundings.inherit_output) {
+            Ok(spawned) => return Ok(spawned),
+            Err(error) => log::debug!("a worker is forked, as it cannot be spawned: {error}"),
+        }
+    }
+    before_exec::prepare_worker(builder, constraints);
+    let mut process = builder.spawn()?;
+    let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
+    Ok(Spawned { pid: Pid::from_child(&process), stdout, stderr })
+}
+
+fn wait(pid: Pid) -> io::Result<ExitStatus> {
+    match retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()))? {
+        Some((_, status)) => Ok(ExitStatus::from_raw(status.as_raw())),
+        None => Err(io::Error::other("it has not ended")),
+    }
 }
 
 /// The operating system does not say which of the two was not there, the executable or the
