@@ -97,6 +97,8 @@ impl<'a> Values<'a> {
 pub(crate) trait Sink: Send + Sync {
     /// `values` are the encoded results of as many items, from `first` on.
     fn completed(&self, first: u64, values: Values<'_>);
+    /// The round of the loop is over in which results came: what was held back is passed on.
+    fn round_is_over(&self) {}
     /// These items have no result, for the same reason.
     fn ended(&self, items: Range<u64>, error: &Error);
     /// No more outcomes will come. Only a supervisor that panicked leaves items without one.

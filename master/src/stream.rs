@@ -327,7 +327,14 @@ impl State {
         let ends = items.ends.clone();
         let concluded = ends.iter().map(|_| AtomicBool::new(false)).collect();
         let shared_end = Arc::clone(shared);
-        let sink = ChunkSink { shared: shared_end, first, ends, concluded, batch: OnceLock::new() };
+        let sink = ChunkSink {
+            shared: shared_end,
+            first,
+            ends,
+            concluded,
+            batch: OnceLock::new(),
+            held: Mutex::default(),
+        };
         let sink = Arc::new(sink);
         let function = shared.function.clone();
         let submission = Arc::new(Submission::new(function, items, Arc::clone(&sink) as _));
@@ -455,6 +462,8 @@ struct ChunkSink {
     concluded: Vec<AtomicBool>,
     /// The id of the submission.
     batch: OnceLock<u64>,
+    /// What came in this round of the supervisor.
+    held: Mutex<Block>,
 }
 
 impl ChunkSink {
@@ -476,6 +485,19 @@ impl ChunkSink {
         }
     }
 
+    fn held(&self) -> MutexGuard<'_, Block> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Passes on a block.
+    fn put(&self, block: Block) {
+        if !block.is_empty() {
+            let inputs = block.inputs();
+            let items = inputs.start - self.first..inputs.end - self.first;
+            self.shared.put(block, self.arguments_size(&items));
+        }
+    }
+
     fn inputs(&self, items: &Range<u64>) -> Range<u64> {
         self.first + items.start..self.first + items.end
     }
@@ -485,16 +507,28 @@ impl Sink for ChunkSink {
     fn completed(&self, first: u64, values: Values<'_>) {
         let items = first..first + values.len() as u64;
         self.conclude(&items);
-        self.shared.put(Block::of_values(self.first + first, values), self.arguments_size(&items));
+        let mut held = self.held();
+        if !held.extend(self.first + first, values) {
+            let before =
+                std::mem::replace(&mut *held, Block::of_values(self.first + first, values));
+            drop(held);
+            self.put(before);
+        }
+    }
+
+    fn round_is_over(&self) {
+        let held = std::mem::take(&mut *self.held());
+        self.put(held);
     }
 
     fn ended(&self, items: Range<u64>, error: &Error) {
         self.conclude(&items);
-        let block = Block::of_error(self.inputs(&items), error.clone());
-        self.shared.put(block, self.arguments_size(&items));
+        self.round_is_over();
+        self.put(Block::of_error(self.inputs(&items), error.clone()));
     }
 
     fn abandoned(&self) {
+        self.round_is_over();
         for (item, concluded) in (0..).zip(&self.concluded) {
             if !concluded.load(Ordering::Relaxed) {
                 self.ended(item..item + 1, &Error::NotRunning);

@@ -188,6 +188,9 @@ impl Supervisor {
                     self.attempts.forget(batch.id, &items);
                     let values = Values::new(values, ends).part((next - first) as usize, count);
                     batch.sink.completed(items.start, values);
+                    if self.touched.last().is_none_or(|last| last.id != batch.id) {
+                        self.touched.push(batch);
+                    }
                     next = next.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
                 }
                 // A result is never tried again.

@@ -1,7 +1,7 @@
 //! The loop: wait for events, hand them to the machine, do what it decides.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io,
     os::fd::RawFd,
     sync::{Arc, atomic::AtomicBool},
@@ -62,7 +62,7 @@ pub(super) struct Supervisor {
     pub(super) gate: Gate,
     pub(super) guard: guardian::Watch,
     pub(super) strangers: Strangers,
-    pub(super) processes: HashMap<WorkerId, Process>,
+    pub(super) processes: BTreeMap<WorkerId, Process>,
     /// Reports on workers that died or did not start, until the conclusions are drawn.
     pub(super) obituaries: HashMap<WorkerId, WorkerReport>,
     pub(super) functions: Functions,
@@ -88,6 +88,8 @@ pub(super) struct Supervisor {
     pub(super) measuring: Measuring,
     /// When to look at what silent workers keep.
     pub(super) next_look: Option<Time>,
+    /// Submissions of which results came in this round.
+    pub(super) touched: Vec<Arc<Submission>>,
     /// Reused for every message with several results.
     pub(super) ends: Vec<usize>,
     pub(super) events: Publisher,
@@ -119,6 +121,7 @@ impl Supervisor {
             attempts: Attempts::default(),
             measuring: Measuring::new(&plan.settings),
             next_look: None,
+            touched: Vec::new(),
             ends: Vec::new(),
             events: plan.events.clone(),
             counters: Counters::default(),
@@ -128,7 +131,7 @@ impl Supervisor {
             gate,
             guard: guardian::Watch::new(guardian),
             strangers: Strangers::default(),
-            processes: HashMap::new(),
+            processes: BTreeMap::new(),
             obituaries: HashMap::new(),
             functions: Functions::default(),
             sink: Sink::default(),
@@ -229,9 +232,10 @@ impl Supervisor {
         for source in sources {
             self.attend(time, source);
         }
+        self.look_at_silent(time);
+        self.pass_results_on();
         self.obey_all(time);
         self.strangers.expire(time);
-        self.look_at_silent(time);
         self.settle(driver);
         if driver == Driver::Thread {
             self.appoint_guardian_if_wanted();
@@ -311,6 +315,7 @@ impl Supervisor {
             }
             if self.machine.deadline().is_some_and(|deadline| deadline <= time) {
                 self.look_at_all(time);
+                self.pass_results_on();
             }
             self.machine.advance(time);
             let actions = self.machine.actions();
@@ -336,6 +341,13 @@ impl Supervisor {
             if let Some(connection) = &mut process.connection {
                 connection.flush();
             }
+        }
+    }
+
+    /// Passes on what sinks have held back, so that those who wait are woken once a round.
+    fn pass_results_on(&mut self) {
+        for submission in self.touched.drain(..) {
+            submission.sink.round_is_over();
         }
     }
 

@@ -33,6 +33,10 @@ use super::{
 /// replacement may already start.
 const SURGE: usize = 1;
 
+/// A worker that has something to do is sent so many calls in a row before it is the turn of the next
+/// one: so neighbours stay together, and with them their results.
+const CALLS_IN_A_TURN: u32 = 16;
+
 /// The decisions of one pool; see the module.
 #[derive(Debug)]
 pub(crate) struct Machine<B> {
@@ -472,11 +476,14 @@ impl<B: Batch> Machine<B> {
                 self.paces.note(function, time, items);
             }
         }
-        for only_idle in [true, false] {
+        if !self.queue.has_ready() {
+            return;
+        }
+        for (only_idle, calls) in [(true, 1), (false, CALLS_IN_A_TURN)] {
             // Who cannot be sent anything in one turn cannot in the next.
             let mut ids: Vec<_> = self.workers.keys().copied().collect();
             while !ids.is_empty() && self.queue.has_ready() {
-                ids.retain(|&id| self.send_to(now, id, only_idle));
+                ids.retain(|&id| (0..calls).all(|_| self.send_to(now, id, only_idle)));
             }
         }
     }

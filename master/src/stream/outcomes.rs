@@ -49,6 +49,24 @@ impl Block {
         Self { inputs, content: Content::Error(error) }
     }
 
+    /// Appends the values of inputs from `first` on. False if they do not follow those that are here,
+    /// none of which may have been taken.
+    pub(super) fn extend(&mut self, first: u64, values: Values<'_>) -> bool {
+        let Content::Values { bytes, ends, .. } = &mut self.content else { return false };
+        if self.inputs.end != first {
+            return false;
+        }
+        let start = bytes.len();
+        bytes.extend_from_slice(values.bytes());
+        ends.extend(values.places().map(|place| start + place.end));
+        self.inputs.end += values.len() as u64;
+        true
+    }
+
+    pub(super) const fn inputs(&self) -> Range<u64> {
+        self.inputs.start..self.inputs.end
+    }
+
     pub(super) const fn len(&self) -> u64 {
         self.inputs.end - self.inputs.start
     }
@@ -173,6 +191,18 @@ mod tests {
         let mut outcomes = Outcomes::new(false);
         assert!(outcomes.put(numbers(3, 2)) && outcomes.put(numbers(0, 1)));
         assert_eq!(take_all(&mut outcomes), [3, 4, 0]);
+    }
+
+    #[test]
+    fn only_what_follows_is_appended() {
+        let mut block = numbers(5, 2);
+        assert!(block.extend(7, Values::new(b"ab", &[2])));
+        assert!(!block.extend(9, Values::new(b"c", &[1])));
+        assert_eq!((block.inputs(), block.bytes()), (5..8, 4));
+        assert!(matches!(block.take_first(), (5, Ok([0]))));
+        assert!(matches!(block.take_first(), (6, Ok([1]))));
+        assert!(matches!(block.take_first(), (7, Ok(b"ab"))));
+        assert!(!Block::default().extend(0, Values::new(b"c", &[1])));
     }
 
     #[test]
