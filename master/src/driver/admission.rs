@@ -208,7 +208,8 @@ impl Supervisor {
     ) {
         let message = FromMaster::Reject { reason: why.clone() };
         match stranger.connection.send(&message, &[]) {
-            Ok(()) => stranger.connection.flush(),
+            // What does not fit is not waited for.
+            Ok(()) => drop(stranger.connection.flush()),
             Err(error) => log::debug!("cannot tell a worker why it is rejected: {error}"),
         }
         match worker {

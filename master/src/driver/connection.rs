@@ -21,6 +21,9 @@ use crate::batch::Submission;
 /// copy into the frame costs less than a write of its own.
 const COPY_LIMIT: usize = 16 << 10;
 
+/// A buffer of frames larger than this, in bytes, is given back after its use: 64 KiB.
+const KEPT_CAPACITY: usize = 64 << 10;
+
 /// How many times a connection is read in one round, so that one that never ends does not keep
 /// the others waiting.
 const READS_IN_A_ROUND: usize = 16;
@@ -43,6 +46,8 @@ pub(super) struct Connection {
     /// Bytes that the worker has sent so far, as far as they are known.
     pub(super) received: u64,
     outbound: VecDeque<Segment>,
+    /// An empty buffer for the next frames.
+    spare: Vec<u8>,
     /// How much of the first segment is written.
     written: usize,
     /// Writing is of no more use.
@@ -50,6 +55,8 @@ pub(super) struct Connection {
     /// The other side is known to have closed: reading goes on to the end, as no event will tell
     /// that there is more.
     closing: bool,
+    /// It is also watched for room to write.
+    pub(super) blocked: bool,
 }
 
 /// Bytes to be written.
@@ -73,7 +80,17 @@ impl Connection {
     pub(super) fn new(stream: Stream) -> Self {
         let outbound = VecDeque::new();
         let (decoder, received) = (Decoder::new(), 0);
-        Self { stream, decoder, received, outbound, written: 0, deaf: false, closing: false }
+        Self {
+            stream,
+            decoder,
+            received,
+            outbound,
+            spare: Vec::new(),
+            written: 0,
+            deaf: false,
+            closing: false,
+            blocked: false,
+        }
     }
 
     pub(super) fn raw_fd(&self) -> RawFd {
@@ -142,19 +159,24 @@ impl Connection {
         Ok(())
     }
 
-    /// Writes what can be written now.
-    pub(super) fn flush(&mut self) {
+    /// Writes what can be written now. Tells whether all is written, or of no more use.
+    pub(super) fn flush(&mut self) -> bool {
         while let Some(segment) = self.outbound.front() {
             let rest = segment.bytes().get(self.written..).unwrap_or_default();
             if rest.is_empty() || self.deaf {
-                self.outbound.pop_front();
+                if let Some(Segment::Frames(mut frames)) = self.outbound.pop_front()
+                    && frames.capacity() <= KEPT_CAPACITY
+                {
+                    frames.clear();
+                    self.spare = frames;
+                }
                 self.written = 0;
                 continue;
             }
             match self.stream.write(rest) {
                 Ok(count) => self.written += count,
                 Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return,
+                    io::ErrorKind::WouldBlock => return false,
                     io::ErrorKind::Interrupted => {}
                     // What the worker sent before it closed is still to be read, so its death is
                     // judged there and not here.
@@ -165,6 +187,7 @@ impl Connection {
                 },
             }
         }
+        true
     }
 
     /// Whether writing failed, so that the last call cannot have been read in full.
@@ -179,7 +202,7 @@ impl Connection {
 
     fn frames(&mut self) -> &mut Vec<u8> {
         if !matches!(self.outbound.back(), Some(Segment::Frames(_))) {
-            self.outbound.push_back(Segment::Frames(Vec::new()));
+            self.outbound.push_back(Segment::Frames(std::mem::take(&mut self.spare)));
         }
         match self.outbound.back_mut() {
             Some(Segment::Frames(bytes)) => bytes,

@@ -23,6 +23,7 @@ mod process;
 pub(crate) mod session;
 mod shared_output;
 mod source;
+mod spin;
 mod spawn;
 mod supervisor;
 mod surroundings;

@@ -186,6 +186,7 @@ impl Supervisor {
             shared_output: process.shared_output.as_ref().map(SharedOutput::place),
         });
         let payload = initializer.map(|initializer| initializer.item.as_slice());
+        self.unwritten.insert(worker);
         if let Err(error) = connection.send(&welcome, payload.unwrap_or_default()) {
             process.blame(|| format!("cannot be welcomed ({error})"));
             self.machine.handle(time, Event::Unfit { worker });
@@ -207,6 +208,7 @@ impl Supervisor {
             process.unread = true;
             return;
         };
+        self.unwritten.insert(worker);
         let submission = &chunk.batch;
         let items = chunk.items.end - chunk.items.start;
         let message = FromMaster::Call(Call {
@@ -226,6 +228,7 @@ impl Supervisor {
     }
 
     fn say(&mut self, worker: WorkerId, message: &FromMaster<'_>) {
+        self.unwritten.insert(worker);
         if let Some(process) = self.processes.get_mut(&worker)
             && let Some(connection) = &mut process.connection
             && let Err(error) = connection.send(message, &[])

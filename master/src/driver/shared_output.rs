@@ -6,13 +6,14 @@ use std::{
     fs::File,
     io,
     os::{fd::AsRawFd as _, unix::fs::FileExt as _},
+    time::Duration,
 };
 
 use protocol::{
     frame::Decoder,
     limits::{HOLD_TIME, MAX_FRAME},
     message,
-    shared_output::{DATA, Header, KEY, file_size},
+    shared_output::{DATA, Header, KEY, PATIENCE, file_size},
 };
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
@@ -31,6 +32,8 @@ const MAX_LOOKS: u32 = 10;
 pub(super) struct SharedOutput {
     file: File,
     key: u64,
+    /// What it was told of how long to look for input.
+    patience: Duration,
     /// So many answers were taken from it that the stream has still to bring.
     ahead: u64,
     /// While it is looked at.
@@ -60,7 +63,20 @@ impl SharedOutput {
         getrandom::fill(&mut key).map_err(io::Error::other)?;
         file.write_all_at(&key, KEY as u64)?;
         let key = u64::from_le_bytes(key);
-        Ok(Self { file, key, ahead: 0, look: None, heard_at: now, looks: 0 })
+        let patience = Duration::ZERO;
+        Ok(Self { file, key, patience, ahead: 0, look: None, heard_at: now, looks: 0 })
+    }
+
+    /// Tells the worker how long it pays to look for input before it sleeps.
+    pub(super) fn set_patience(&mut self, patience: Duration) {
+        if self.patience == patience {
+            return;
+        }
+        self.patience = patience;
+        let nanoseconds = u64::try_from(patience.as_nanos()).unwrap_or(0);
+        if let Err(error) = self.file.write_all_at(&nanoseconds.to_le_bytes(), PATIENCE as u64) {
+            log::warn!("cannot write to a shared output: {error}");
+        }
     }
 
     /// Where the worker finds it.

@@ -26,6 +26,7 @@ use super::{
     output::{self, Sink},
     process::Process,
     source::Source,
+    spin::{self, Spinning},
 };
 use crate::{
     batch::Submission,
@@ -88,6 +89,9 @@ pub(super) struct Supervisor {
     pub(super) measuring: Measuring,
     /// When to look at what silent workers keep.
     pub(super) next_look: Option<Time>,
+    spinning: Spinning,
+    /// Workers to whom something is to be written.
+    pub(super) unwritten: BTreeSet<WorkerId>,
     /// Submissions of which results came in this round.
     pub(super) touched: Vec<Arc<Submission>>,
     /// Reused for every message with several results.
@@ -121,6 +125,8 @@ impl Supervisor {
             attempts: Attempts::default(),
             measuring: Measuring::new(&plan.settings),
             next_look: None,
+            spinning: Spinning::new(),
+            unwritten: BTreeSet::new(),
             touched: Vec::new(),
             ends: Vec::new(),
             events: plan.events.clone(),
@@ -197,6 +203,9 @@ impl Supervisor {
             self.turn(driver, &mut happened);
         }
         self.happened = happened;
+        if driver == Driver::Caller {
+            self.spinning.end(self.time());
+        }
     }
 
     /// One round of the loop.
@@ -205,7 +214,10 @@ impl Supervisor {
         self.back_by = patience.map(|patience| self.time().saturating_add(patience));
         let at_rest = self.machine.is_at_rest();
         let patience = self.shared.listen_for_commands(patience, at_rest);
-        let polled = self.poll.poll(happened, patience);
+        let polled = match driver {
+            Driver::Caller => self.look_and_wait(happened, patience),
+            Driver::Thread => self.poll.poll(happened, patience),
+        };
         self.shared.commands_are_looked_at();
         match polled {
             Ok(()) => {}
@@ -240,6 +252,33 @@ impl Supervisor {
         if driver == Driver::Thread {
             self.appoint_guardian_if_wanted();
         }
+    }
+
+    /// Waits for events, at first without going to sleep if that pays.
+    fn look_and_wait(
+        &mut self,
+        happened: &mut mio::Events,
+        patience: Option<Duration>,
+    ) -> io::Result<()> {
+        let began = self.time();
+        let only_call = self.machine.only_worker_at_work();
+        let looks = only_call.is_some() && self.spinning.begin(began);
+        if let Some(worker) = only_call
+            && let Some(process) = self.processes.get_mut(&worker)
+            && let Some(shared) = &mut process.shared_output
+        {
+            shared.set_patience(if looks { spin::SPIN } else { Duration::ZERO });
+        }
+        if looks {
+            while self.time().saturating_sub(began) < spin::SPIN {
+                self.poll.poll(happened, Some(Duration::ZERO))?;
+                if !happened.is_empty() {
+                    return Ok(());
+                }
+            }
+            self.spinning.looked_in_vain(self.time());
+        }
+        self.poll.poll(happened, patience)
     }
 
     /// Whether there is nothing to do but what a caller does.
@@ -337,10 +376,30 @@ impl Supervisor {
             }
         }
         self.obituaries.clear();
-        for process in self.processes.values_mut() {
-            if let Some(connection) = &mut process.connection {
-                connection.flush();
-            }
+        for worker in std::mem::take(&mut self.unwritten) {
+            self.write(worker);
+        }
+    }
+
+    /// Writes what a worker is to be sent. While it takes no more it is watched for that too, and only
+    /// then: each read of a worker makes room, and would wake the loop.
+    fn write(&mut self, worker: WorkerId) {
+        let process = self.processes.get_mut(&worker);
+        let Some(connection) = process.and_then(|process| process.connection.as_mut()) else {
+            return;
+        };
+        let blocked = !connection.flush();
+        if std::mem::replace(&mut connection.blocked, blocked) == blocked {
+            return;
+        }
+        let interest = match blocked {
+            true => Interest::READABLE | Interest::WRITABLE,
+            false => Interest::READABLE,
+        };
+        let (descriptor, token) = (connection.raw_fd(), Source::Socket(worker).token());
+        let registry = self.poll.registry();
+        if let Err(error) = registry.reregister(&mut SourceFd(&descriptor), token, interest) {
+            log::error!("cannot watch the connection to a worker: {error}");
         }
     }
 
@@ -351,10 +410,10 @@ impl Supervisor {
         }
     }
 
-    /// Registers a descriptor for every kind of event.
+    /// Registers a descriptor that is read from.
     pub(super) fn watch(&self, descriptor: RawFd, source: Source) -> io::Result<()> {
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut SourceFd(&descriptor), source.token(), interest)
+        let mut source_fd = SourceFd(&descriptor);
+        self.poll.registry().register(&mut source_fd, source.token(), Interest::READABLE)
     }
 
     pub(super) fn unwatch(&self, descriptor: RawFd) {
@@ -488,6 +547,9 @@ impl Supervisor {
     pub(super) fn attend_socket(&mut self, time: Time, worker: WorkerId) -> bool {
         let Some(process) = self.processes.get_mut(&worker) else { return false };
         let Some(mut connection) = process.connection.take() else { return false };
+        if connection.blocked {
+            self.unwritten.insert(worker);
+        }
         let reading = connection.read();
         if matches!(reading, Reading::Ended { .. }) {
             self.recover(worker, &mut connection);

@@ -286,6 +286,15 @@ impl<B: Batch> Machine<B> {
             && self.workers.values().all(|worker| matches!(worker.state, State::Serving(_)))
     }
 
+    /// Who has the only item that is pending.
+    pub(crate) fn only_worker_at_work(&self) -> Option<WorkerId> {
+        if self.pending != 1 {
+            return None;
+        }
+        let busy = |worker: &Worker<B>| worker.items_in_flight() > 0;
+        self.workers.iter().find(|(_, worker)| busy(worker)).map(|(&id, _)| id)
+    }
+
     /// How many items wait.
     pub(crate) fn items_waiting(&self) -> u64 {
         self.queue.len()
