@@ -24,7 +24,7 @@ const LINES: u64 = 1_000_000;
 /// What is known before anything is measured.
 pub(crate) struct Context {
     /// Less of everything.
-    quick: bool,
+    pub(crate) quick: bool,
     /// The peers.
     pub(crate) peers: Peers,
     /// The program `master`.

@@ -54,6 +54,13 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// Of several runs with the same figures.
+pub(crate) fn medians(runs: &[Figures]) -> Figures {
+    let names = runs.first().into_iter().flat_map(Figures::keys);
+    let middle = |name: &String| median(&runs.iter().map(|run| run[name]).collect::<Vec<_>>());
+    names.map(|name| (name.clone(), middle(name))).collect()
+}
+
 /// The 50th, 90th and 99th of a hundred, in microseconds.
 pub(crate) fn latencies(times: &[Duration]) -> Figures {
     let micros: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e6).collect();

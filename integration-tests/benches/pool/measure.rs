@@ -30,6 +30,7 @@ const RUNS: &[(&str, Run)] = &[
     ("cold", wrapped::cold),
     ("lines", wrapped::lines),
     ("all-at-once", wrapped::all_at_once),
+    ("machine", wrapped::machine),
 ];
 
 /// The words of a run: this executable, the hidden argument, a name and `name=value`.

@@ -78,6 +78,12 @@ impl Peers {
         Subject::new(Kind::Peer, name, self.node_words(script, parameters))
     }
 
+    /// The words of a script for the shell.
+    #[expect(clippy::unused_self, reason = "it stands beside the others")]
+    pub(crate) fn shell_words(&self, script: &str, parameters: &str) -> Vec<OsString> {
+        words(&sources().join("shell").join(script), None, parameters)
+    }
+
     /// The words of a Rust peer.
     pub(crate) fn rust_words(&self, program: &str, parameters: &str) -> Words {
         let directory = self.rust.clone()?;

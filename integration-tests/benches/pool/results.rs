@@ -20,6 +20,8 @@ pub(crate) struct Run {
     pub(crate) complete: bool,
     /// How many rounds there were.
     pub(crate) rounds: usize,
+    /// The numbers of the rows that were asked for.
+    rows: Vec<u8>,
     /// What the machine is, and the versions of what ran on it: headings and texts.
     pub(crate) machine: Vec<(String, String)>,
     /// By row, then by subject.
@@ -52,9 +54,11 @@ impl Run {
         let mut run = Self {
             complete: options.complete(),
             rounds: options.rounds,
+            rows: rows.iter().map(|row| row.number).filter(|row| options.wants(*row)).collect(),
             machine: machine::describe(context),
             measured: BTreeMap::new(),
         };
+        let before = machine::Busy::now();
         for round in 1..=options.rounds {
             for row in rows.iter().filter(|row| options.wants(row.number)) {
                 println!("round {round} of {}, row {}: {}", options.rounds, row.number, row.title);
@@ -63,6 +67,7 @@ impl Run {
                 }
             }
         }
+        run.machine.push(machine::Busy::now().others_since(&before));
         run
     }
 
@@ -99,9 +104,9 @@ impl Run {
         Some(self.measured(row, subject)?.figures.get(figure)?)
     }
 
-    /// Whether anything was measured for a row.
+    /// Whether a row was asked for.
     pub(crate) fn has(&self, row: u8) -> bool {
-        self.measured.contains_key(&row)
+        self.rows.contains(&row)
     }
 
     /// A figure of a subject.

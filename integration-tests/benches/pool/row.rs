@@ -141,7 +141,8 @@ impl Row {
         self.goal(Level::Aim, work, ours, against, target);
     }
 
-    fn goal(
+    /// Adds a goal.
+    pub(crate) fn goal(
         &mut self,
         level: Level,
         work: &str,

@@ -14,7 +14,7 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
 };
 
-use crate::figures::Figures;
+use crate::{context::directory, figures::Figures};
 
 /// How long one run may take, unless it says otherwise.
 const TIME_LIMIT: Duration = Duration::from_secs(90);
@@ -66,6 +66,9 @@ impl Subject {
             .args(arguments)
             // Where a program of Rust panics, what it says last is why.
             .env("RUST_BACKTRACE", "0")
+            // Scripts are compiled once, but not beside the sources.
+            .env("PYTHONPYCACHEPREFIX", directory().join("python"))
+            .env_remove("PYTHONDONTWRITEBYTECODE")
             // A group of its own, so that what it started ends with it.
             .process_group(0)
             .stdin(Stdio::null())
@@ -75,10 +78,11 @@ impl Subject {
             .map_err(|error| format!("it cannot be started: {}", error.kind()))?;
         let status = wait(child, self.time_limit)?;
         if !status.success() {
-            return Err(format!("{status}: {}", last_line(&mut errors)));
+            return Err(format!("{status}: {}", without_places(&last_line(&mut errors))));
         }
         let line = last_line(&mut output);
-        serde_json::from_str(&line).map_err(|_| format!("no figures, but `{line}`"))
+        let figures = serde_json::from_str(&line);
+        figures.map_err(|_| format!("no figures, but `{}`", without_places(&line)))
     }
 }
 
@@ -112,9 +116,17 @@ fn exits_within(pid: Pid, limit: Duration) -> rustix::io::Result<bool> {
 
 fn last_line(file: &mut File) -> String {
     let mut bytes = Vec::new();
-    let read = file.rewind().and_then(|()| file.read_to_end(&mut bytes));
+    if file.rewind().and_then(|()| file.read_to_end(&mut bytes)).is_err() {
+        return String::new();
+    }
     let text = String::from_utf8_lossy(&bytes);
     let idle = |line: &&str| line.trim().is_empty() || line.starts_with("note: run with `RUST_");
-    let line = text.lines().rfind(|line| !idle(line));
-    line.filter(|_| read.is_ok()).unwrap_or_default().chars().take(200).collect()
+    text.lines().rfind(|line| !idle(line)).unwrap_or_default().to_owned()
+}
+
+/// Not too long, and without the places of a machine: it goes into the report.
+fn without_places(line: &str) -> String {
+    let words = line.split_whitespace();
+    let words = words.map(|word| if word.contains('/') { "..." } else { word });
+    words.collect::<Vec<_>>().join(" ").chars().take(200).collect()
 }

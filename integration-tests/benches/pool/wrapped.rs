@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::figures::{Figures, Parameters, argument, figures, median, rate, sum_of_squares};
+use crate::figures::{
+    Figures, Parameters, argument, figures, median, medians, rate, sum_of_squares,
+};
 
 /// The program behind `--`; `path`: in which alone it looks for others.
 fn command(parameters: &Parameters, words: &[String]) -> Command {
@@ -70,7 +72,8 @@ pub(crate) fn lines(parameters: &Parameters, program: &[String]) -> Figures {
 }
 
 /// `workers`: how many connect to the socket whose path is put in place of `SOCKET` in the words
-/// of the program. They go on when all are there. The figures are those that the program prints.
+/// of the program; they go on when all are there. `runs`: how often. The figures are the medians
+/// of those that the program prints.
 pub(crate) fn all_at_once(parameters: &Parameters, program: &[String]) -> Figures {
     let workers: usize = parameters.get("workers");
     let directory = tempfile::tempdir().expect("a directory for the socket");
@@ -79,13 +82,19 @@ pub(crate) fn all_at_once(parameters: &Parameters, program: &[String]) -> Figure
     let path = path.to_str().expect("a path in UTF-8").to_owned();
     std::thread::spawn(move || {
         loop {
+            // Dropped, and so closed, once all are there.
             let all: Vec<_> = listener.incoming().take(workers).collect();
             assert!(all.iter().all(Result::is_ok), "a worker could not come");
         }
     });
-    let words = program.iter().map(|word| word.replace("SOCKET", &path));
-    let words: Vec<String> = words.collect();
-    let output = command(parameters, &words)
+    let words: Vec<String> = program.iter().map(|word| word.replace("SOCKET", &path)).collect();
+    let runs: Vec<Figures> =
+        (0..parameters.get::<usize>("runs")).map(|_| printed(parameters, &words)).collect();
+    medians(&runs)
+}
+
+fn printed(parameters: &Parameters, words: &[String]) -> Figures {
+    let output = command(parameters, words)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
@@ -93,4 +102,20 @@ pub(crate) fn all_at_once(parameters: &Parameters, program: &[String]) -> Figure
     assert!(output.status.success(), "the program fails: {}", output.status);
     let text = String::from_utf8(output.stdout).expect("figures");
     serde_json::from_str(text.lines().last().unwrap_or_default()).expect("figures")
+}
+
+/// A program that prints `machine: N ns a task`.
+pub(crate) fn machine(parameters: &Parameters, program: &[String]) -> Figures {
+    let output = command(parameters, program)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("the program starts");
+    assert!(output.status.success(), "the program fails: {}", output.status);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let told = text.lines().find_map(|line| {
+        let (_, rest) = line.split_once("machine: ")?;
+        rest.strip_suffix(" ns a task")?.parse().ok()
+    });
+    figures([("machine_ns", told.expect("a line `machine: N ns a task`"))])
 }

@@ -8,7 +8,8 @@ use std::{
 
 use crate::figures::{Figures, Parameters, figures};
 
-/// `worker`, `processes`, `tasks`, `rounds`: of one task.
+/// `worker`, `processes`, `tasks`, `rounds`: of one task, `work`: the seconds that all of it takes
+/// one process.
 pub(crate) fn run(parameters: &Parameters, _: &[String]) -> Figures {
     let worker: String = parameters.get("worker");
     let tasks: u64 = parameters.get("tasks");
@@ -40,5 +41,5 @@ pub(crate) fn run(parameters: &Parameters, _: &[String]) -> Figures {
     let seconds = began.elapsed().as_secs_f64();
     // A share is a multiple of the same state.
     assert!(tasks == 0 || sum != 0, "nothing was computed");
-    figures([("seconds", seconds)])
+    figures([("seconds", seconds), ("speed_up", parameters.get::<f64>("work") / seconds)])
 }

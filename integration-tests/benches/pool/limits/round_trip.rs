@@ -11,7 +11,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 
 use super::OtherEnd;
-use crate::figures::{Figures, Parameters, argument, latencies, median, rate};
+use crate::figures::{Figures, Parameters, argument, latencies, medians, rate};
 
 /// How many pairs of processes are tried: where the scheduler puts a pair decides much, and it
 /// decides anew for each.
@@ -31,9 +31,7 @@ pub(crate) fn run(parameters: &Parameters, _: &[String]) -> Figures {
     let (place, count): (String, u64) = (parameters.get("place"), parameters.get("count"));
     let cpus = cpus(&place);
     let pairs: Vec<Figures> = (0..PAIRS).map(|_| pair(cpus, &place, count)).collect();
-    let names = pairs[0].keys();
-    let middle = |name: &String| median(&pairs.iter().map(|pair| pair[name]).collect::<Vec<_>>());
-    names.map(|name| (name.clone(), middle(name))).collect()
+    medians(&pairs)
 }
 
 fn pair(cpus: Option<[usize; 2]>, place: &str, count: u64) -> Figures {

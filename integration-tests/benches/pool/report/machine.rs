@@ -2,6 +2,8 @@
 
 use std::{fs, process::Command};
 
+use integration_tests::this_process::fields;
+
 use crate::{context::Context, peers::sources};
 
 /// Headings and texts.
@@ -13,7 +15,6 @@ pub(crate) fn describe(context: &Context) -> Vec<(String, String)> {
         ("processor".to_owned(), processor(context.cpus)),
         ("memory".to_owned(), memory()),
         ("kernel".to_owned(), format!("Linux {kernel}")),
-        ("busy before it began".to_owned(), format!("load average {}", load())),
         ("Rust".to_owned(), first_line("rustc", &["--version"])),
     ];
     let mut add = |heading: &str, text: Result<String, String>| {
@@ -32,6 +33,37 @@ pub(crate) fn describe(context: &Context) -> Vec<(String, String)> {
     all
 }
 
+/// How busy the CPUs have been so far, in ticks of the system.
+pub(crate) struct Busy {
+    all: u64,
+    busy: u64,
+    ours: u64,
+}
+
+impl Busy {
+    /// Until now: user, nice, system, idle, waiting for disks, interrupts (two), and what the host
+    /// of a virtual machine took away.
+    pub(crate) fn now() -> Self {
+        let stat = file("/proc/stat");
+        let ticks = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
+        let ticks: Vec<u64> = ticks.take(8).filter_map(|ticks| ticks.parse().ok()).collect();
+        let all = ticks.iter().sum();
+        let idle: u64 = ticks.iter().skip(3).take(2).sum();
+        // Our own time, and that of all whom we have waited for.
+        let ours = fields("/proc/self/stat", |fields| {
+            fields.iter().skip(11).take(4).filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
+        });
+        Self { all, busy: all - idle, ours: ours.unwrap_or_default() }
+    }
+
+    /// What the CPUs did since for others than this run: a line about the machine.
+    pub(crate) fn others_since(&self, before: &Self) -> (String, String) {
+        let others = (self.busy - before.busy).saturating_sub(self.ours - before.ours);
+        let percent = others * 100 / (self.all - before.all).max(1);
+        ("other work".to_owned(), format!("{percent} % of the time of the CPUs during the run"))
+    }
+}
+
 fn processor(cpus: usize) -> String {
     let all = file("/proc/cpuinfo");
     let field = |name: &str| {
@@ -48,10 +80,6 @@ fn memory() -> String {
     let total = all.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kib = total.and_then(|total| total.split_whitespace().next()?.parse::<u64>().ok());
     kib.map_or("unknown".to_owned(), |kib| format!("{} GiB", kib >> 20))
-}
-
-fn load() -> String {
-    file("/proc/loadavg").split(' ').next().unwrap_or("unknown").to_owned()
 }
 
 fn python_versions() -> String {

@@ -1,8 +1,12 @@
 //! `BENCHMARKS.md`: what was measured, how to read it, and how to measure it again.
 
+mod graph;
+mod growth;
 mod judged;
 pub(crate) mod machine;
 mod written;
+
+pub(crate) use self::written::count;
 
 use std::{
     fmt::Write,
@@ -18,11 +22,17 @@ use self::{
 };
 use crate::{context::directory, results::Run, row::Row, subject::Kind};
 
+/// The row whose details are a table of another shape.
+const GROWTH: u8 = 9;
+
 /// Writes the report, and says where.
 pub(crate) fn write(run: &Run, rows: &[Row]) -> Result<PathBuf, String> {
     let directory = if run.complete { workspace().join("integration-tests") } else { directory() };
     let path = directory.join("BENCHMARKS.md");
     save(&path, &text(run, rows))?;
+    for row in rows.iter().filter(|row| run.has(row.number) && row.number == GROWTH) {
+        save(&directory.join(growth::GRAPH), &growth::graph(run, row))?;
+    }
     Ok(path)
 }
 
@@ -65,8 +75,8 @@ fn introduction(run: &Run) -> String {
     let _ = write!(
         text,
         "\n## How to read it\n\n\
-         Each figure is the median of {} rounds, with the smallest and the largest in parentheses. \
-         In each round every limit, every peer and ours ran once, one after another, each in \
+         Figures are medians over the rounds, of which there were {}, with the smallest and the \
+         largest in parentheses. In each round every limit, every peer and ours ran once, one after another, each in \
          processes of its own, so that whatever else happens on the machine meets all of them. \
          Ratios are those of the medians, in parentheses those of the single rounds; compare \
          ratios, not figures of different runs. A difference below a fifth is none. Times are \
@@ -90,6 +100,13 @@ fn goals(run: &Run, rows: &[Row]) -> String {
          |---|---|---|---|---|---|---|---|\n",
     );
     for row in rows.iter().filter(|row| run.has(row.number)) {
+        if row.subjects.is_empty() {
+            let _ = writeln!(
+                text,
+                "| {} | {} | - | - | - | - | - | not there yet |",
+                row.number, row.title
+            );
+        }
         for goal in &row.goals {
             let judged = Judged::new(run, row, goal);
             let _ = writeln!(text, "{}", judged.line(row, goal));
@@ -99,7 +116,23 @@ fn goals(run: &Run, rows: &[Row]) -> String {
 }
 
 fn details(run: &Run, row: &Row) -> String {
-    let mut text = format!("\n### {}. {}\n\n{}\n\n", row.number, row.title, row.method);
+    let mut text = format!("\n### {}. {}\n\n{}\n", row.number, row.title, row.method);
+    if row.subjects.is_empty() {
+        return text;
+    }
+    text += "\n";
+    text += &if row.number == GROWTH { growth::details(run, row) } else { table(run, row) };
+    for subject in &row.subjects {
+        let measured = run.measured(row.number, &subject.name);
+        for problem in measured.into_iter().flat_map(|measured| &measured.problems) {
+            let _ = write!(text, "\n{}: not measured: {}\n", subject.name, one_line(problem));
+        }
+    }
+    text
+}
+
+fn table(run: &Run, row: &Row) -> String {
+    let mut text = String::new();
     text += "| |";
     for column in &row.columns {
         let _ = write!(text, " {} |", column.heading);
@@ -108,7 +141,6 @@ fn details(run: &Run, row: &Row) -> String {
     text += &"---:|".repeat(row.columns.len());
     text += "\n";
     for subject in &row.subjects {
-        let Some(measured) = run.measured(row.number, &subject.name) else { continue };
         let name = match subject.kind {
             Kind::Limit => format!("*{}*", subject.name),
             Kind::Peer => subject.name.clone(),
@@ -120,9 +152,6 @@ fn details(run: &Run, row: &Row) -> String {
             let _ = write!(text, " {} |", found.map_or("-".into(), spread));
         }
         text += "\n";
-        for problem in &measured.problems {
-            let _ = writeln!(text, "| {name}: not measured: {} |", one_line(problem));
-        }
     }
     text
 }

@@ -18,6 +18,15 @@ pub(crate) fn number(value: f64) -> String {
     format!("{scaled:.digits$}{letter}")
 }
 
+/// How many of something.
+pub(crate) fn count(of: u64) -> String {
+    match of {
+        1_000_000.. => format!("{} million", of / 1_000_000),
+        1_000.. => format!("{} thousand", of / 1_000),
+        _ => of.to_string(),
+    }
+}
+
 /// A value with its unit.
 pub(crate) fn value(of: f64, unit: Unit) -> String {
     match unit {

@@ -27,6 +27,7 @@ pub(crate) fn row(context: &Context) -> Row {
         row.add(python("multiprocessing.Pool", "multiprocessing_pool.py"));
         row.add(python("billiard", "billiard_pool.py"));
         row.add(python("mpire", "mpire_pool.py"));
+        row.add(peers.node(&name("piscina (threads)"), "piscina.js", &parameters));
         row.add(peers.rust(&name("procspawn"), "procspawn-peer", &parameters));
         row.add(peers.rust(&name("ipc-channel (no pool)"), "ipc-channel-peer", &parameters));
         for (ours, form) in [("ours", "typed"), ("ours, not decoded", "encoded")] {

@@ -2,7 +2,11 @@
 
 mod bytes;
 mod command_line;
+pub(crate) mod growth;
+mod memory;
 mod one_by_one;
+mod processor;
+mod start;
 
 use crate::{context::Context, row::Row};
 
@@ -13,6 +17,22 @@ pub(crate) fn all(context: &Context) -> Vec<Row> {
         one_by_one::map(context),
         one_by_one::round_trip(context),
         bytes::row(context),
+        start::cold(context),
+        start::sixteen(context),
+        processor::row(context),
         command_line::lines(context),
+        growth::row(context),
+        memory::row(context),
+        python(),
     ]
+}
+
+/// Row 11, which has nothing to measure yet.
+fn python() -> Row {
+    Row::new(
+        11,
+        "the Python SDK's worker",
+        "No-op tasks one by one, 1 MiB of bytes and tasks of 10 ms, behind the pool, are to be \
+         ahead of `multiprocessing.Pool` in each. There is no Python SDK yet.",
+    )
 }

@@ -41,7 +41,12 @@ pub(crate) fn tasks(context: &Context) -> Row {
     row.add(peers.python("loky", "loky_executor.py", &few));
     row.add(peers.python("mpire", "mpire_pool.py", &few));
     row.add(peers.python("pebble", "pebble_pool.py", &few));
+    row.add(peers.node("poolifier (cluster)", "poolifier.js", &some));
+    row.add(peers.node("workerpool (processes)", "workerpool.js", &some));
+    row.add(peers.node("jest-worker (processes)", "jest-worker.js", &some));
+    row.add(peers.node("piscina (threads)", "piscina.js", &some));
     row.add(peers.rust("procspawn", "procspawn-peer", &some));
+    row.add(peers.rust("ipc-channel (no pool, 1 worker)", "ipc-channel-peer", &some));
     let tasks = context.scaled(500_000);
     let run = |name, shared| {
         let parameters = format!("workers=2 tasks={tasks} shared={shared}");
@@ -93,6 +98,8 @@ pub(crate) fn map(context: &Context) -> Row {
     row.add(peers.python("loky, 1000", "loky_executor.py", &all));
     row.add(peers.python("mpire", "mpire_pool.py", &few));
     row.add(peers.python("pebble, 1000", "pebble_pool.py", &few));
+    row.add(peers.node("poolifier (cluster), 1000 by hand", "poolifier.js", &all));
+    row.add(peers.node("piscina (threads), 1000 by hand", "piscina.js", &all));
     row.add(peers.rust("procspawn, 1000 by hand", "procspawn-peer", &all));
     let run = |name, shared| {
         let parameters = format!("workers=2 tasks={tasks} shared={shared}");
@@ -135,6 +142,9 @@ pub(crate) fn round_trip(context: &Context) -> Row {
     row.add(peers.python("multiprocessing.Pool", "multiprocessing_pool.py", &some));
     row.add(peers.python("billiard", "billiard_pool.py", &some));
     row.add(peers.python("ProcessPoolExecutor", "process_pool_executor.py", &some));
+    row.add(peers.node("workerpool (processes)", "workerpool.js", &some));
+    row.add(peers.node("jest-worker (processes)", "jest-worker.js", &some));
+    row.add(peers.node("piscina (threads)", "piscina.js", &some));
     row.add(peers.rust("procspawn", "procspawn-peer", &some));
     row.add(peers.rust("ipc-channel (no pool)", "ipc-channel-peer", &some));
     for (name, workers) in [(ONE_WORKER, 1), (TWO_WORKERS, 2)] {

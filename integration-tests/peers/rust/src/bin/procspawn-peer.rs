@@ -55,7 +55,11 @@ fn main() {
             assert_eq!(pids.len() as u64, number("workers"));
             print(&[("ms", ms)]);
         }
-        "burn" => burning(&pool(), number("tasks"), number("rounds")),
+        "burning" => {
+            let seconds = burning(&pool(), number("tasks"), number("rounds"));
+            let work: f64 = parameters.text("work").parse().expect("seconds");
+            print(&[("seconds", seconds), ("speed_up", work / seconds)]);
+        }
         "cold" => println!("{}", pool().spawn(5, |n: u64| n * n).join().expect("a result")),
         "cold-alone" => {
             println!("{}", procspawn::spawn(5, |n: u64| n * n).join().expect("a result"));
@@ -82,7 +86,7 @@ fn chunks(pool: &Pool, tasks: u64) {
     assert!((0..tasks).zip(results).all(|(task, square)| square == argument(task).pow(2)));
 }
 
-fn burning(pool: &Pool, tasks: u64, rounds: u64) {
+fn burning(pool: &Pool, tasks: u64, rounds: u64) -> f64 {
     let expected = burn(rounds);
     for _ in 0..2 {
         pool.spawn(rounds, burn).join().expect("a result");
@@ -93,8 +97,9 @@ fn burning(pool: &Pool, tasks: u64, rounds: u64) {
         assert_eq!(result, expected);
         count += 1;
     });
+    let seconds = began.elapsed().as_secs_f64();
     assert_eq!(count, tasks);
-    print(&[("seconds", began.elapsed().as_secs_f64())]);
+    seconds
 }
 
 /// Keeps a few tasks submitted, and takes their results in order.
