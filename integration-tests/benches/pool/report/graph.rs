@@ -75,7 +75,7 @@ impl Graph<'_> {
         );
         for (index, panel) in self.panels.iter().enumerate() {
             let _ = writeln!(svg, "<g transform=\"translate({} 0)\">", PANEL_WIDTH * index as f64);
-            let title = format!("{} {}", self.title, panel.title);
+            let title = &panel.title;
             let _ = writeln!(svg, "<text class=\"title\" x=\"{LEFT}\" y=\"22\">{title}</text>");
             panel.draw(&mut svg, step);
             svg += "</g>\n";
@@ -84,9 +84,10 @@ impl Graph<'_> {
     }
 }
 
-/// A round number, four of which are at least the largest value.
+/// The distance of the lines of a grid: a round number, five of which are at least the largest
+/// value.
 fn step(largest: f64) -> f64 {
-    let wanted = (largest / 4.0).max(1e-3);
+    let wanted = (largest / 5.0).max(1e-3);
     let power = 10_f64.powf(wanted.log10().floor());
     let factors = [1.0, 2.0, 2.5, 5.0, 10.0];
     factors.into_iter().map(|factor| factor * power).find(|step| *step >= wanted).unwrap_or(wanted)
@@ -99,8 +100,8 @@ impl Panel {
             _ => return,
         };
         let x = |at: f64| LEFT + (at.ln() - first) / (last - first) * (RIGHT - LEFT);
-        let y = |value: f64| BOTTOM - value / (4.0 * step) * (BOTTOM - TOP);
-        for line in 0..=4 {
+        let y = |value: f64| BOTTOM - value / (5.0 * step) * (BOTTOM - TOP);
+        for line in 0..=5 {
             let value = step * f64::from(line);
             let at = y(value);
             let _ = writeln!(
@@ -109,7 +110,7 @@ impl Panel {
                  <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 LEFT - 8.0,
                 at + 4.0,
-                if line == 0 { "0".to_owned() } else { number(value) },
+                tick(value),
             );
         }
         for (at, name) in &self.ticks {
@@ -132,6 +133,16 @@ impl Panel {
             // About the width of its letters.
             legend += 30.0 + 7.2 * series.name.len() as f64;
         }
+    }
+}
+
+/// A round number, without digits that say nothing.
+fn tick(value: f64) -> String {
+    let text = number(value);
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
     }
 }
 

@@ -63,17 +63,24 @@ pub(crate) fn graph(run: &Run, row: &Row) -> String {
     });
     let panels = [
         Panel {
-            title: "against tasks in the queue (clock)".to_owned(),
-            ticks: QUEUES.iter().map(|&queue| (queue as f64, count(queue))).collect(),
+            title: "us a task, by tasks in the queue".to_owned(),
+            ticks: QUEUES.iter().map(|&queue| (queue as f64, short(queue))).collect(),
             series: against_queue.into(),
         },
         Panel {
-            title: format!("against workers ({} tasks)", count(QUEUE_OF_WORKERS)),
+            title: format!("us a task, by workers ({} in the queue)", short(QUEUE_OF_WORKERS)),
             ticks: WORKERS.iter().map(|&workers| (workers as f64, workers.to_string())).collect(),
             series: against_workers.into(),
         },
     ];
     Graph { title: "Microseconds a task", panels: &panels }.svg()
+}
+
+fn short(count: u64) -> String {
+    match count {
+        1_000_000.. => format!("{} M", count / 1_000_000),
+        _ => format!("{} k", count / 1_000),
+    }
 }
 
 fn cost(run: &Run, row: &Row, workers: u64, part: &str, queue: u64) -> Option<f64> {

@@ -52,7 +52,7 @@ impl Judged {
     }
 
     /// Its line of the table.
-    pub(crate) fn line(&self, row: &Row, goal: &Goal) -> String {
+    pub(crate) fn line(&self, goal: &Goal) -> String {
         let written = |of: Option<f64>| of.map_or("-".to_owned(), |of| value(of, goal.unit));
         let (name, theirs) = match (&self.against, &goal.against) {
             (Some((name, theirs)), _) => (name.clone(), Some(*theirs)),
@@ -75,9 +75,7 @@ impl Judged {
         };
         let ratio = ratio.map_or("-".to_owned(), |ratio| format!("{}{rounds}", number(ratio)));
         format!(
-            "| {} | {}: {} | {} | {name} | {} | {ratio} | {asked} | {verdict} |",
-            row.number,
-            row.title,
+            "| | {} | {} | {name} | {} | {ratio} | {asked} | {verdict} |",
             goal.work,
             written(self.ours),
             written(theirs),

@@ -96,20 +96,15 @@ fn goals(run: &Run, rows: &[Row]) -> String {
     let mut text = String::from(
         "*Met* and *missed* are about what is asked for at least, *reached* and *not reached* \
          about what is aimed at. Under a ratio *at most* less is better.\n\n\
-         | row | work | ours | compared with | | ratio | asked | |\n\
+         | | work | ours | compared with | | ratio | asked | |\n\
          |---|---|---|---|---|---|---|---|\n",
     );
     for row in rows.iter().filter(|row| run.has(row.number)) {
-        if row.subjects.is_empty() {
-            let _ = writeln!(
-                text,
-                "| {} | {} | - | - | - | - | - | not there yet |",
-                row.number, row.title
-            );
-        }
+        let verdict = if row.subjects.is_empty() { "not there yet" } else { "" };
+        let _ = writeln!(text, "| **{}** | **{}** | | | | | | {verdict} |", row.number, row.title);
         for goal in &row.goals {
             let judged = Judged::new(run, row, goal);
-            let _ = writeln!(text, "{}", judged.line(row, goal));
+            let _ = writeln!(text, "{}", judged.line(goal));
         }
     }
     text + "\n"
