@@ -3,9 +3,10 @@
 use std::{
     ffi::OsString,
     fs,
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use integration_tests::{executables, workspace};
@@ -164,22 +165,24 @@ pub(crate) fn target() -> PathBuf {
     target.unwrap_or_else(|| workspace().join("target"))
 }
 
-/// The best of a few tries: other work can only make it slower.
+/// The best of several short tries: other work can only make it slower.
 fn rounds_per_ms(worker: &Path) -> u64 {
-    const ROUNDS: u64 = 100_000_000;
-    let tries = (0..5).map(|_| {
+    const ROUNDS: u64 = 30_000_000;
+    let tries = (0..15).map(|_| {
         let mut process = Command::new(worker)
             .args(["--burn", "1", &ROUNDS.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .expect("the worker starts");
+        // It is there and waits.
+        std::thread::sleep(Duration::from_millis(5));
         let began = Instant::now();
         let mut input = process.stdin.take().expect("a pipe");
-        std::io::Write::write_all(&mut input, b"!").expect("it waits for a byte");
+        input.write_all(b"!").expect("it waits for a byte");
         assert!(process.wait().expect("it is ours").success());
         began.elapsed()
     });
-    let milliseconds = tries.min().expect("a few tries").as_micros() as u64 / 1000;
-    ROUNDS / milliseconds.max(1)
+    let best = tries.min().unwrap_or(Duration::from_secs(1));
+    (ROUNDS as f64 / best.as_secs_f64() / 1e3) as u64
 }

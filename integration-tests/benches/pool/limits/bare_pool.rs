@@ -51,7 +51,7 @@ pub(crate) fn run(parameters: &Parameters, _: &[String]) -> Figures {
     let per_second = rate(done, began.elapsed());
     drop(workers);
     ends.into_iter().for_each(OtherEnd::join);
-    figures([("per_second", per_second)])
+    figures([("per_second", per_second), ("us", 1e6 / per_second)])
 }
 
 fn readable(workers: &[Seat]) -> Vec<bool> {
