@@ -6,16 +6,21 @@
 use std::{
     ffi::OsString,
     fs,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use integration_tests::workspace;
 
 use crate::{
     context::target,
-    subject::{Kind, Subject},
+    subject::{Kind, Subject, wait},
 };
+
+/// How long a step of an installation may take: one that compiles takes minutes.
+const TIME_LIMIT: Duration = Duration::from_secs(1200);
 
 type Found = Result<PathBuf, String>;
 
@@ -188,12 +193,14 @@ fn once(
 
 fn run(program: &str, arguments: &[&Path], directory: &Path) -> Result<(), String> {
     let name = Path::new(program).file_name().unwrap_or_default().display().to_string();
-    let status = Command::new(program)
+    let child = Command::new(program)
         .args(arguments)
         .current_dir(directory)
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .status()
+        .spawn()
         .map_err(|error| format!("{name} cannot be started: {}", error.kind()))?;
+    let status = wait(child, TIME_LIMIT)?;
     if status.success() { Ok(()) } else { Err(format!("{name} could not install it")) }
 }

@@ -86,8 +86,8 @@ impl Subject {
     }
 }
 
-/// Waits for a process, at most so long, and ends its group in any case.
-fn wait(mut child: Child, limit: Duration) -> Result<ExitStatus, String> {
+/// Waits for a process that leads a group, at most so long, and ends the group in any case.
+pub(crate) fn wait(mut child: Child, limit: Duration) -> Result<ExitStatus, String> {
     let pid = Pid::from_child(&child);
     let ended = exits_within(pid, limit);
     // As long as the child is not reaped, its number is that of no other group. What is left of a

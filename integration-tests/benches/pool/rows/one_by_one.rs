@@ -19,7 +19,8 @@ pub(crate) fn tasks(context: &Context) -> Row {
         1,
         "no-op tasks one by one",
         "The square of a small integer, each task sent by itself: `imap_unordered` with chunks of \
-         1, and what comes nearest to it in each peer. Two workers. The count and the sum of the \
+         1, and what comes nearest to it in each peer. Two workers. (ipc-channel has no pool, so it \
+         is only in rows 3 and 4.) The count and the sum of the \
          results are checked. The bare pool is a single thread that keeps so many frames of 20 \
          bytes in flight at each of two processes, without MessagePack, supervision or \
          bookkeeping; its workers write each answer by itself, or pack those of all that they \
@@ -46,7 +47,6 @@ pub(crate) fn tasks(context: &Context) -> Row {
     row.add(peers.node("jest-worker (processes)", "jest-worker.js", &some));
     row.add(peers.node("piscina (threads)", "piscina.js", &some));
     row.add(peers.rust("procspawn", "procspawn-peer", &some));
-    row.add(peers.rust("ipc-channel (no pool, 1 worker)", "ipc-channel-peer", &some));
     let tasks = context.scaled(500_000);
     let run = |name, shared| {
         let parameters = format!("workers=2 tasks={tasks} shared={shared}");

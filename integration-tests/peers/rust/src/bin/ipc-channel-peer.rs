@@ -3,12 +3,9 @@
 use std::process::{Child, Command};
 
 use ipc_channel::ipc::{self, IpcOneShotServer, IpcReceiver, IpcSender};
-use peers::{Parameters, argument, bytes, round_trips, throughput};
+use peers::{Parameters, bytes, round_trips};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_bytes::ByteBuf;
-
-/// Tasks that wait at the worker at most.
-const SUBMITTED: u64 = 256;
 
 type Ends<T> = (IpcSender<T>, IpcReceiver<T>);
 
@@ -18,11 +15,6 @@ fn main() {
     match parameters.workload.as_str() {
         "worker-of-numbers" => serve(parameters.text("server"), |n: u64| n * n),
         "worker-of-bytes" => serve(parameters.text("server"), |bytes: ByteBuf| bytes),
-        "one-by-one" => {
-            let worker = Worker::start("worker-of-numbers");
-            throughput(number("tasks"), |tasks| one_by_one(&worker, tasks));
-            worker.end();
-        }
         "round-trip" => {
             let worker = Worker::start("worker-of-numbers");
             round_trips(number("tasks"), |n| {
@@ -41,20 +33,6 @@ fn main() {
         }
         workload => panic!("no workload {workload}"),
     }
-}
-
-fn one_by_one(worker: &Worker<u64>, tasks: u64) {
-    let send = |task| worker.tasks.send(argument(task)).expect("the worker reads");
-    let submitted = tasks.min(SUBMITTED);
-    (0..submitted).for_each(send);
-    let mut sum = 0;
-    for next in submitted..tasks + submitted {
-        sum += worker.results.recv().expect("a result");
-        if next < tasks {
-            send(next);
-        }
-    }
-    assert_eq!(sum, (0..tasks).map(|task| argument(task).pow(2)).sum::<u64>());
 }
 
 struct Worker<T> {
