@@ -24,17 +24,19 @@ pub(crate) struct Run {
     rows: Vec<u8>,
     /// What the machine is, and the versions of what ran on it: headings and texts.
     pub(crate) machine: Vec<(String, String)>,
+    /// What part of the CPUs others had meanwhile.
+    pub(crate) others_percent: u64,
     /// By row, then by subject.
     measured: BTreeMap<u8, BTreeMap<String, Measured>>,
 }
 
 /// What came out for one subject.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Measured {
+struct Measured {
     /// The values of each figure, in the order of the rounds.
     figures: BTreeMap<String, Vec<f64>>,
     /// What went wrong.
-    pub(crate) problems: Vec<String>,
+    problems: Vec<String>,
 }
 
 /// A figure over all rounds.
@@ -56,6 +58,7 @@ impl Run {
             rounds: options.rounds,
             rows: rows.iter().map(|row| row.number).filter(|row| options.wants(*row)).collect(),
             machine: machine::describe(context),
+            others_percent: 0,
             measured: BTreeMap::new(),
         };
         let before = machine::Busy::now();
@@ -67,7 +70,7 @@ impl Run {
                 }
             }
         }
-        run.machine.push(machine::Busy::now().others_since(&before));
+        run.others_percent = machine::Busy::now().others_since(&before);
         run
     }
 
@@ -94,8 +97,17 @@ impl Run {
         }
     }
 
+    /// What went wrong with a subject, and how often.
+    pub(crate) fn problems(&self, row: u8, subject: &str) -> BTreeMap<&str, usize> {
+        let mut all = BTreeMap::new();
+        for problem in self.measured(row, subject).into_iter().flat_map(|of| &of.problems) {
+            *all.entry(problem.as_str()).or_default() += 1;
+        }
+        all
+    }
+
     /// What came out for a subject, if its row was measured.
-    pub(crate) fn measured(&self, row: u8, subject: &str) -> Option<&Measured> {
+    fn measured(&self, row: u8, subject: &str) -> Option<&Measured> {
         self.measured.get(&row)?.get(subject)
     }
 

@@ -56,11 +56,10 @@ impl Busy {
         Self { all, busy: all - idle, ours: ours.unwrap_or_default() }
     }
 
-    /// What the CPUs did since for others than this run: a line about the machine.
-    pub(crate) fn others_since(&self, before: &Self) -> (String, String) {
+    /// What part of the CPUs others than this run have had since, in percent.
+    pub(crate) fn others_since(&self, before: &Self) -> u64 {
         let others = (self.busy - before.busy).saturating_sub(self.ours - before.ours);
-        let percent = others * 100 / (self.all - before.all).max(1);
-        ("other work".to_owned(), format!("{percent} % of the time of the CPUs during the run"))
+        others * 100 / (self.all - before.all).max(1)
     }
 }
 

@@ -25,6 +25,9 @@ use crate::{context::directory, results::Run, row::Row, subject::Kind};
 /// The row whose details are a table of another shape.
 const GROWTH: u8 = 9;
 
+/// How much other work, in percent, makes a run one that should be repeated.
+const BUSY: u64 = 10;
+
 /// Writes the report, and says where.
 pub(crate) fn write(run: &Run, rows: &[Row]) -> Result<PathBuf, String> {
     let directory = if run.complete { workspace().join("integration-tests") } else { directory() };
@@ -68,10 +71,20 @@ fn introduction(run: &Run) -> String {
     if !run.complete {
         text += "**This is not a complete run: nothing in it is to be quoted.**\n\n";
     }
+    if run.others_percent > BUSY {
+        let _ = write!(
+            text,
+            "**The machine was busy with other work for {} % of the time of its CPUs. That meets \
+             all alike, but not in the same measure: repeat it on an idle one.**\n\n",
+            run.others_percent
+        );
+    }
     text += "## The machine\n\n| | |\n|---|---|\n";
     for (heading, value) in &run.machine {
         let _ = writeln!(text, "| {heading} | {} |", one_line(value));
     }
+    let others = run.others_percent;
+    let _ = writeln!(text, "| other work | {others} % of the time of the CPUs during the run |");
     let _ = write!(
         text,
         "\n## How to read it\n\n\
@@ -118,9 +131,16 @@ fn details(run: &Run, row: &Row) -> String {
     text += "\n";
     text += &if row.number == GROWTH { growth::details(run, row) } else { table(run, row) };
     for subject in &row.subjects {
-        let measured = run.measured(row.number, &subject.name);
-        for problem in measured.into_iter().flat_map(|measured| &measured.problems) {
-            let _ = write!(text, "\n{}: not measured: {}\n", subject.name, one_line(problem));
+        for (problem, times) in run.problems(row.number, &subject.name) {
+            let problem = one_line(problem);
+            let rounds = run.rounds;
+            // A peer that cannot is not asked again.
+            let often = if subject.kind == Kind::Ours && times < rounds {
+                format!(" in {times} of {rounds} rounds")
+            } else {
+                String::new()
+            };
+            let _ = write!(text, "\n{}: not measured{often}: {problem}\n", subject.name);
         }
     }
     text
