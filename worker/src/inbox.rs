@@ -126,6 +126,9 @@ impl Inbox {
         output: &RefCell<Output>,
     ) -> Result<Option<io::Result<usize>>, ServeError> {
         let mut output = output.borrow_mut();
+        if output.flush_if_due()?.is_break() {
+            return Ok(None);
+        }
         if output.keeps_something() {
             let received = receive_at_once(&self.socket, spare);
             if !would_block(&received) {

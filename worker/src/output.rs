@@ -5,7 +5,7 @@
 //! lies in memory that the master can see; it is written a little later, together with others.
 
 use std::{
-    io::Write as _,
+    io::{self, Write as _},
     ops::ControlFlow,
     sync::Arc,
     time::{Duration, Instant},
@@ -14,6 +14,7 @@ use std::{
 use interprocess::local_socket::Stream;
 use protocol::{
     envelope::{self, SendError},
+    launch::EXIT_NORMAL,
     limits::HOLD_TIME,
     message::{FromWorker, SharedOutput},
 };
@@ -46,6 +47,8 @@ pub(crate) struct Output {
     written: u64,
     kept: Option<Kept>,
     pace: Pace,
+    /// Nothing more can be written. What is kept stays where it is for the master to see.
+    broken: bool,
 }
 
 /// When to look at the clock.
@@ -61,7 +64,14 @@ impl Output {
     pub(crate) fn new(socket: &Arc<Stream>) -> Self {
         let now = now();
         let pace = Pace { oldest: now, looked: now, answers: 0, next_look: 1 };
-        Self { socket: Arc::clone(socket), frame: Vec::new(), written: 0, kept: None, pace }
+        Self {
+            socket: Arc::clone(socket),
+            frame: Vec::new(),
+            written: 0,
+            kept: None,
+            pace,
+            broken: false,
+        }
     }
 
     /// Keeps answers at this place from now on. A place that cannot be reached from here, as from
@@ -132,15 +142,39 @@ impl Output {
 
     /// Writes what is kept: when nothing more is to be done for now, or when it is time.
     pub(crate) fn flush(&mut self) -> Result<Flow, ServeError> {
+        if self.broken {
+            return Ok(Flow::Break(EXIT_NORMAL));
+        }
         let Some(kept) = self.kept.as_mut().filter(|kept| !kept.is_empty()) else {
             return Ok(Flow::Continue(()));
         };
         let frames = kept.close();
-        let written = (&*self.socket).write_all(frames);
-        let count = frames.len();
-        self.written += count as u64;
-        kept.empty(self.written);
-        outcome(written)
+        let (count, written) = (frames.len(), (&*self.socket).write_all(frames));
+        if written.is_ok() {
+            self.written += count as u64;
+            kept.empty(self.written);
+        }
+        self.conclude(written)
+    }
+
+    /// Writes what is kept if it has been for long enough.
+    pub(crate) fn flush_if_due(&mut self) -> Result<Flow, ServeError> {
+        if self.keeps_something() && self.pace.is_over() {
+            return self.flush();
+        }
+        Ok(Flow::Continue(()))
+    }
+
+    fn conclude(&mut self, written: io::Result<()>) -> Result<Flow, ServeError> {
+        self.broken |= written.is_err();
+        match written {
+            Ok(()) => Ok(Flow::Continue(())),
+            Err(error) if is_gone(&error) => {
+                log::info!("the master is gone: {error}");
+                Ok(Flow::Break(EXIT_NORMAL))
+            }
+            Err(error) => Err(ServeError::Write(error)),
+        }
     }
 
     /// Makes the frame to be written next; `false` if it would be too large.
@@ -156,34 +190,28 @@ impl Output {
     fn write_frame(&mut self) -> Result<Flow, ServeError> {
         let written = (&*self.socket).write_all(&self.frame);
         self.written += self.frame.len() as u64;
-        if let Some(kept) = &mut self.kept {
+        if let Some(kept) = self.kept.as_mut().filter(|_| written.is_ok()) {
             kept.empty(self.written);
         }
         if self.frame.capacity() > KEPT_CAPACITY {
             self.frame = Vec::new();
         }
-        outcome(written)
-    }
-}
-
-fn outcome(written: std::io::Result<()>) -> Result<Flow, ServeError> {
-    match written {
-        Ok(()) => Ok(Flow::Continue(())),
-        Err(error) if is_gone(&error) => {
-            log::info!("the master is gone: {error}");
-            Ok(Flow::Break(protocol::launch::EXIT_NORMAL))
-        }
-        Err(error) => Err(ServeError::Write(error)),
+        self.conclude(written)
     }
 }
 
 impl Pace {
     fn begin(&mut self) {
         let now = now();
-        *self = Self { oldest: now, looked: now, answers: 0, next_look: self.next_look };
+        *self = Self { oldest: now, looked: now, answers: 0, next_look: 1 };
     }
 
-    /// Whether the oldest answer has been kept for long enough, as far as it is looked at.
+    /// Whether the oldest answer has been kept for long enough.
+    fn is_over(&self) -> bool {
+        now().duration_since(self.oldest) >= HOLD_TIME
+    }
+
+    /// The same, as far as it is looked at.
     fn is_due(&mut self) -> bool {
         self.answers += 1;
         if self.answers < self.next_look {

@@ -41,7 +41,7 @@ fn the_hello_comes_unasked() {
     assert_eq!(hello.token, TOKEN);
     assert_eq!((hello.oldest, hello.newest), (1, 1));
     assert_eq!((hello.name.as_str(), hello.version.as_str()), ("worker", "0.1.0"));
-    assert_eq!(hello.features, ["progress", "cancel"]);
+    assert_eq!(hello.features, ["progress", "cancel", "shared_output"]);
     assert_eq!(payload, []);
     let names: Vec<String> = hello
         .functions

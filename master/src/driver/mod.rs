@@ -23,8 +23,8 @@ mod process;
 pub(crate) mod session;
 mod shared_output;
 mod source;
-mod spin;
 mod spawn;
+mod spin;
 mod supervisor;
 mod surroundings;
 

@@ -94,8 +94,9 @@ impl SharedOutput {
         let mut data = vec![0; usize::try_from(before.held).unwrap_or(0)];
         self.file.read_exact_at(&mut data, DATA as u64)?;
         let after = self.header()?;
-        // If the worker has begun to empty it, the stream brings all of that.
-        if after.base != before.base || after.held < before.held {
+        // If the worker has begun to empty it, the stream brings all of that. If it has begun another
+        // frame, it is not silent, and the two numbers may not belong together.
+        if (after.base, after.last) != (before.base, before.last) || after.held < before.held {
             return Ok(Vec::new());
         }
         Ok(before.unsent(&mut data, received).to_vec())

@@ -5,12 +5,7 @@
 //! in its shared output, that it pays to do the same. That is done only while it pays, and while
 //! nobody else wants the CPUs.
 
-use std::{
-    fs::File,
-    num::NonZeroUsize,
-    os::unix::fs::FileExt as _,
-    time::Duration,
-};
+use std::{fs::File, num::NonZeroUsize, os::unix::fs::FileExt as _, time::Duration};
 
 use crate::machine::Time;
 

@@ -26,7 +26,7 @@ use super::{
     marks::Marks,
     pace::Paces,
     queue::Queue,
-    worker::{Serving, State, Worker},
+    worker::{Serving, State, Worker, lookahead},
 };
 
 /// How many processes may live beside those in the slots: while one worker leaves, its
@@ -501,14 +501,18 @@ impl<B: Batch> Machine<B> {
         let Some(worker) = self.workers.get(&id) else { return false };
         let left = Self::items_left(worker);
         let State::Serving(serving) = &worker.state else { return false };
-        let room = if only_idle { serving.in_flight.is_empty() } else { serving.has_room(now) };
+        let lookahead = lookahead(self.seats.len(), self.settings.cpus);
+        let room = match only_idle {
+            true => serving.in_flight.is_empty(),
+            false => serving.has_room(now, lookahead),
+        };
         if left == 0 || !room {
             return false;
         }
         let functions = &serving.repertoire.functions;
         let can_run = |function: FunctionId| functions.contains(&function);
-        let (paces, workers) = (&self.paces, self.seats.len());
-        let fair = |function: FunctionId, waiting| paces.chunk(function, waiting, workers);
+        let (paces, workers, cpus) = (&self.paces, self.seats.len(), self.settings.cpus);
+        let fair = |function: FunctionId, waiting| paces.chunk(function, waiting, workers, cpus);
         let Some(taken) = self.queue.take(left, can_run, fair) else { return false };
         let on_trial = self.is_on_trial(id);
         let Some(Worker { given, group, state: State::Serving(serving), .. }) =

@@ -135,6 +135,8 @@ pub(crate) struct Settings {
     pub(crate) silence_timeout: Option<Duration>,
     /// How long a worker may take to end an item that it was told to.
     pub(crate) cancel_grace: Duration,
+    /// How many workers can run at a time.
+    pub(crate) cpus: usize,
     /// A number that is another for each pool. All jitter comes from it.
     pub(crate) seed: u64,
 }
@@ -165,6 +167,7 @@ impl Settings {
             hard_memory: None,
             silence_timeout: None,
             cancel_grace: Duration::from_secs(1),
+            cpus: usize::MAX,
             seed: 0,
         }
     }

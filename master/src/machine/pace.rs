@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{FunctionId, queue::Waiting};
+use super::{FunctionId, queue::Waiting, worker::sharing};
 
 /// Chunks whose size is left to the pool are to take about so long: 2 ms, some twenty times what it
 /// takes to send a chunk and to wake its worker for it, and little to wait for at the end.
@@ -57,10 +57,17 @@ impl Paces {
     /// How many items to send together where that is left to the pool: what takes about
     /// [`CHUNK_TIME`], and towards the end ever fewer, so that all workers finish at about the same
     /// time. One as long as nothing is known.
-    pub(super) fn chunk(&self, function: FunctionId, waiting: Waiting, workers: usize) -> u64 {
+    pub(super) fn chunk(
+        &self,
+        function: FunctionId,
+        waiting: Waiting,
+        workers: usize,
+        cpus: usize,
+    ) -> u64 {
         let pace = self.0.get(function.0 as usize).copied().unwrap_or_default();
         let Some(item_time) = pace.item_time() else { return 1 };
-        let quick = CHUNK_TIME.as_nanos() / item_time.as_nanos().max(1);
+        let chunk_time = CHUNK_TIME.saturating_mul(sharing(workers, cpus));
+        let quick = chunk_time.as_nanos() / item_time.as_nanos().max(1);
         let quick = u64::try_from(quick).unwrap_or(u64::MAX);
         let fair = match waiting {
             Waiting::Last(items) => items / (2 * workers.max(1)) as u64,
@@ -96,16 +103,18 @@ mod tests {
     fn chunks_follow_the_pace_and_shrink_towards_the_end() {
         let function = FunctionId(1);
         let mut paces = Paces::default();
-        assert_eq!(paces.chunk(function, Waiting::WithMoreBehind, 2), 1);
+        assert_eq!(paces.chunk(function, Waiting::WithMoreBehind, 2, 2), 1);
         paces.note(function, 10_000 * MICROSECOND, 1_000);
-        let chunk = |waiting| paces.chunk(function, waiting, 2);
+        let chunk = |waiting| paces.chunk(function, waiting, 2, 2);
         let quick = u64::try_from(CHUNK_TIME.as_micros() / 10).unwrap();
         assert_eq!(chunk(Waiting::WithMoreBehind), quick);
         assert_eq!(chunk(Waiting::Last(1_000_000)), quick);
         assert_eq!([100, 9, 3, 1].map(|items| chunk(Waiting::Last(items))), [25, 2, 1, 1]);
+        let shared = paces.chunk(function, Waiting::WithMoreBehind, 64, 2);
+        assert_eq!(shared, 32 * quick, "each of them has a 32nd of a CPU");
         paces.note(function, 10 * CHUNK_TIME, 1);
-        assert_eq!(paces.chunk(function, Waiting::Last(100), 2), 1);
+        assert_eq!(paces.chunk(function, Waiting::Last(100), 2, 2), 1);
         paces.note(FunctionId(7), Duration::ZERO, 1);
-        assert_eq!(paces.chunk(FunctionId(7), Waiting::Last(100), 2), 25);
+        assert_eq!(paces.chunk(FunctionId(7), Waiting::Last(100), 2, 2), 25);
     }
 }

@@ -12,6 +12,17 @@ use super::{
 /// items never waits for the master, and a long item never has others waiting behind it.
 pub(super) const LOOKAHEAD: Duration = Duration::from_micros(500);
 
+/// The same, where so many workers share so many CPUs: with each waiting for the others, its items
+/// take the longer, and so does whatever it could wait for.
+pub(super) fn lookahead(workers: usize, cpus: usize) -> Duration {
+    LOOKAHEAD.saturating_mul(sharing(workers, cpus))
+}
+
+/// How many workers there are to a CPU.
+pub(super) fn sharing(workers: usize, cpus: usize) -> u32 {
+    u32::try_from(workers.div_ceil(cpus.max(1))).unwrap_or(u32::MAX).max(1)
+}
+
 /// A worker may be at items that are concluded, because they were cancelled, for this long:
 /// what the rest of a window of short items takes, which is less than it takes to replace the
 /// worker, and spares what waits behind them. It is stopped for items that take longer.
@@ -344,13 +355,13 @@ impl<B: Batch> Serving<B> {
         self.answered.map(|function| (function, time, answers))
     }
 
-    /// Whether one more call may be sent.
-    pub(super) fn has_room(&self, now: Time) -> bool {
+    /// Whether one more call may be sent, to a worker that is to have so much work before it.
+    pub(super) fn has_room(&self, now: Time, lookahead: Duration) -> bool {
         if self.in_flight.is_empty() {
             return true;
         }
         // Whatever the ones before it took, the item that is running now is a long one.
-        if now.saturating_sub(self.in_flight.running_since) >= LOOKAHEAD {
+        if now.saturating_sub(self.in_flight.running_since) >= lookahead {
             return false;
         }
         // It may be stopped, and whoever has begun then is lost.
@@ -363,7 +374,7 @@ impl<B: Batch> Serving<B> {
             return false;
         }
         let items = u32::try_from(self.in_flight.items).unwrap_or(u32::MAX);
-        item_time.saturating_mul(items) < LOOKAHEAD
+        item_time.saturating_mul(items) < lookahead
     }
 }
 

@@ -263,6 +263,7 @@ impl PoolBuilder {
 
     fn plan(self) -> Result<Plan, Error> {
         let mut settings = Settings::new(self.slots()?);
+        settings.cpus = available_cpus();
         self.supervision.apply(&mut settings)?;
         if let Some(timeout) = positive("the start timeout", self.start_timeout)? {
             settings.hello_timeout = timeout;

@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use interprocess::local_socket::{
@@ -32,6 +32,7 @@ use protocol::{
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    net::{RecvFlags, recv},
     process::{Pid, WaitId, WaitIdOptions, waitid},
 };
 use serde::Serialize;
@@ -57,6 +58,8 @@ pub fn pack(value: &(impl Serialize + ?Sized)) -> Vec<u8> {
 pub struct Connection {
     stream: Stream,
     decoder: Decoder,
+    /// Bytes that have come so far.
+    received: u64,
     next_id: u64,
     process: Process,
     /// Holds the socket, until the connection is over.
@@ -64,7 +67,7 @@ pub struct Connection {
 }
 
 /// The answer to one item.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     Value(Vec<u8>),
     Error { kind: String, message: String, traceback: String, opaque: Vec<u8> },
@@ -114,7 +117,8 @@ impl Connection {
         stream.set_recv_timeout(Some(PATIENCE)).unwrap();
         stream.set_send_timeout(Some(PATIENCE)).unwrap();
         assert_eq!(stream.peer_creds().unwrap().pid(), Some(process.child.id().cast_signed()));
-        Self { stream, decoder: Decoder::new(), next_id: 1, process, directory }
+        let decoder = Decoder::new();
+        Self { stream, decoder, received: 0, next_id: 1, process, directory }
     }
 
     /// As [`Connection::open`], and on up to ready.
@@ -128,11 +132,15 @@ impl Connection {
     }
 
     /// As [`Connection::welcomed`], with a choice of features.
-    pub fn welcomed_with(mut self, features: &[&str]) -> Self {
-        assert!(matches!(self.receive(), (FromWorker::Hello(_), _)));
+    pub fn welcomed_with(self, features: &[&str]) -> Self {
         let (slot, pool) = (3, "tests".into());
         let features = features.iter().map(ToString::to_string).collect();
-        let welcome = Welcome { version: 1, features, slot, pool, ..Welcome::default() };
+        self.welcomed_as(Welcome { version: 1, features, slot, pool, ..Welcome::default() })
+    }
+
+    /// As [`Connection::welcomed`], in words of the test's own.
+    pub fn welcomed_as(mut self, welcome: Welcome) -> Self {
+        assert!(matches!(self.receive(), (FromWorker::Hello(_), _)));
         self.send(&FromMaster::Welcome(welcome), &[]);
         assert_eq!(self.receive().0, FromWorker::Ready {});
         self
@@ -207,17 +215,69 @@ impl Connection {
     /// The next message and its payload.
     pub fn receive(&mut self) -> (FromWorker, Vec<u8>) {
         loop {
-            if let Some(frame) = self.decoder.next_frame().unwrap() {
-                let (message, payload) = envelope::open::<FromWorker>(frame).unwrap();
-                envelope::check_worker_payload(&message, payload).unwrap();
-                let payload = payload.to_vec();
-                self.decoder.set_limit(MAX_FRAME);
-                return (message, payload);
+            if let Some(said) = self.next_message() {
+                return said;
             }
-            let count = (&self.stream).read(self.decoder.spare()).unwrap();
-            assert_ne!(count, 0, "the worker closed its end");
-            self.decoder.commit(count);
+            assert_ne!(self.read(), 0, "the worker closed its end");
         }
+    }
+
+    /// The next message that has come already.
+    pub fn next_message(&mut self) -> Option<(FromWorker, Vec<u8>)> {
+        let frame = self.decoder.next_frame().unwrap()?;
+        let (message, payload) = envelope::open::<FromWorker>(frame).unwrap();
+        envelope::check_worker_payload(&message, payload).unwrap();
+        let payload = payload.to_vec();
+        self.decoder.set_limit(MAX_FRAME);
+        Some((message, payload))
+    }
+
+    /// Reads once, and gives how many bytes came; 0 at the end.
+    pub fn read(&mut self) -> usize {
+        let count = match (&self.stream).read(self.decoder.spare()) {
+            Ok(count) => count,
+            // The worker left what the master had sent unread.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
+            Err(error) => panic!("cannot read: {error}"),
+        };
+        self.decoder.commit(count);
+        self.received += count as u64;
+        count
+    }
+
+    /// Reads what is there, without waiting.
+    pub fn read_at_once(&mut self) {
+        let Stream::UdSocket(socket) = &self.stream;
+        match recv(socket, self.decoder.spare(), RecvFlags::DONTWAIT) {
+            Ok((_, count)) => {
+                self.decoder.commit(count);
+                self.received += count as u64;
+            }
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+    }
+
+    /// How many bytes have come so far.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The bytes that have come and are no whole message yet.
+    pub fn unread(&self) -> &[u8] {
+        self.decoder.rest()
+    }
+
+    /// Kills the worker, and reads what it has left in the socket.
+    pub fn kill(&mut self) {
+        self.process.child.kill().unwrap();
+        self.process.finish();
+        while self.read() > 0 {}
+    }
+
+    /// Takes bytes as if they had come over the socket.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.decoder.push(bytes);
+        self.received += bytes.len() as u64;
     }
 
     /// Waits for the worker to leave, and sees that it said nothing more.
@@ -296,6 +356,23 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Waits until something holds that nobody tells of.
+#[expect(clippy::disallowed_methods, reason = "a test that waits in vain has to end")]
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "waited for {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Whether the main thread of a process sleeps.
+pub fn sleeps(process: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let (_, behind_name) = status.rsplit_once(") ").unwrap();
+    behind_name.starts_with('S')
 }
 
 /// Runs a worker by hand, without a master.

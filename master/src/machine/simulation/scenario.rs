@@ -191,6 +191,9 @@ fn settings(random: &mut Random, groups: usize) -> Settings {
     let seconds =
         |random: &mut Random, most: u64| Duration::from_millis(random.between(1, most * 1000));
     if random.chance(300) {
+        settings.cpus = usize::try_from(random.between(1, 3)).unwrap();
+    }
+    if random.chance(300) {
         settings.max_tasks_per_child = NonZeroU64::new(random.between(1, 20));
     }
     if random.chance(500) {

@@ -72,7 +72,8 @@ impl Ledger {
         if worker.outstanding.is_empty() {
             return;
         }
-        assert!(now - worker.since < LOOKAHEAD, "sent to wait behind a long item");
+        let lookahead = lookahead(self.size, self.settings.cpus);
+        assert!(now - worker.since < lookahead, "sent to wait behind a long item");
         assert_eq!(worker.futile_since, None, "sent to wait behind a cancelled item");
         assert!(worker.calls() < MAX_CALLS_IN_FLIGHT, "too many calls in flight");
         let bytes: u64 = worker.outstanding.iter().map(|item| item.bytes).sum();
