@@ -222,19 +222,57 @@ pub struct Item<'a> {
     pub keywords: Option<&'a [u8]>,
 }
 
-/// The items of the payload of a call, in order; the payload holds them and nothing else.
+/// The items of the payload of a call, in order; the payload holds them and nothing else, which
+/// is found out here for all of them.
 ///
 /// # Errors
 /// [`EnvelopeError::Payload`] if there are no items, too few or too many values, or values of
 /// another type.
-pub fn items<'a>(call: &Call<'_>, payload: &'a [u8]) -> Result<Vec<Item<'a>>, EnvelopeError> {
-    let split = if call.items == 0 {
-        Err(PayloadProblem::NoItems)
-    } else {
-        split_items(u64::from(call.items), call.keywords, payload)
+pub fn items<'a>(call: &Call<'_>, payload: &'a [u8]) -> Result<Items<'a>, EnvelopeError> {
+    let Call { items, keywords, .. } = *call;
+    let checked = match items {
+        0 => Err(PayloadProblem::NoItems),
+        _ => walk_items(u64::from(items), keywords, payload, |_| ()),
     };
-    split.map_err(|problem| EnvelopeError::Payload { message: "call", problem })
+    checked.map_err(|problem| EnvelopeError::Payload { message: "call", problem })?;
+    Ok(Items { rest: payload, left: items, keywords })
 }
+
+/// The items of a call; see [`items`].
+#[derive(Debug, Clone)]
+pub struct Items<'a> {
+    /// Well formed, as it was walked over before.
+    rest: &'a [u8],
+    left: u32,
+    keywords: bool,
+}
+
+impl<'a> Items<'a> {
+    fn value(&mut self) -> &'a [u8] {
+        let length = value::skip(self.rest).unwrap_or(self.rest.len());
+        let (value, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        value
+    }
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Item<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let positional = self.value();
+        let keywords = self.keywords.then(|| self.value());
+        Some(Item { positional, keywords })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.left as usize;
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for Items<'_> {}
 
 /// The arguments of the initializer in the payload of a welcome; `None` without one.
 ///
@@ -244,35 +282,33 @@ pub fn initializer_item<'a>(
     welcome: &crate::message::Welcome,
     payload: &'a [u8],
 ) -> Result<Option<Item<'a>>, EnvelopeError> {
-    let split = match welcome.initializer {
-        Some(_) => split_items(1, welcome.keywords, payload).map(|items| items.first().copied()),
-        None => check_end(payload, 0).map(|()| None),
+    let mut item = None;
+    let walked = match welcome.initializer {
+        Some(_) => walk_items(1, welcome.keywords, payload, |found| item = Some(found)),
+        None => check_end(payload, 0),
     };
-    split.map_err(|problem| EnvelopeError::Payload { message: "welcome", problem })
+    walked.map_err(|problem| EnvelopeError::Payload { message: "welcome", problem })?;
+    Ok(item)
 }
 
-/// Items to make room for before any of them was seen.
-const ITEMS_AT_ONCE: usize = 1024;
-
-fn split_items(
+/// Walks over the items of a payload, which holds them and nothing else.
+fn walk_items<'a>(
     count: u64,
     keywords: bool,
-    payload: &[u8],
-) -> Result<Vec<Item<'_>>, PayloadProblem> {
+    payload: &'a [u8],
+    mut each: impl FnMut(Item<'a>),
+) -> Result<(), PayloadProblem> {
     let expected = if keywords { count * 2 } else { count };
     let mut rest = Values { payload, offset: 0, expected, found: 0 };
-    // A claimed count allocates next to nothing by itself; the items that are there do.
-    let mut items = Vec::with_capacity(usize::try_from(count).unwrap_or(0).min(ITEMS_AT_ONCE));
     for _ in 0..count {
         let positional = rest.next(Kind::Array, "an array of positional arguments")?;
         let keywords = match keywords {
             true => Some(rest.next(Kind::Map, "a map of keyword arguments")?),
             false => None,
         };
-        items.push(Item { positional, keywords });
+        each(Item { positional, keywords });
     }
-    check_end(&payload[rest.offset..], expected)?;
-    Ok(items)
+    check_end(&payload[rest.offset..], expected)
 }
 
 struct Values<'a> {

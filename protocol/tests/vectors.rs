@@ -137,7 +137,7 @@ fn check_from_master(place: &str, body: &[u8], frame: &Json) {
     envelope::check_master_payload(&message, payload).unwrap();
     assert_eq!(payload, encoded(&frame["payload"]), "{place}: payload");
     let items = match &message {
-        FromMaster::Call(call) => envelope::items(call, payload).unwrap(),
+        FromMaster::Call(call) => envelope::items(call, payload).unwrap().collect(),
         FromMaster::Welcome(welcome) => {
             envelope::initializer_item(welcome, payload).unwrap().into_iter().collect()
         }

@@ -34,6 +34,15 @@ impl<'a> Arguments<'a> {
         self.item.keywords
     }
 
+    /// The arguments one after another, if they are as many as there are parameters, and all of them
+    /// positional: what most calls are.
+    pub(crate) fn in_order(&self, parameters: usize) -> Option<InOrder<'a>> {
+        let (&first, rest) = self.item.positional.split_first()?;
+        let few = u8::try_from(parameters).ok().filter(|&parameters| parameters < 16)?;
+        let matches = first == 0x90 | few && self.item.keywords.is_none();
+        matches.then_some(InOrder { signature: self.signature, rest })
+    }
+
     /// Gives each argument to its parameter in the signature, without decoding it.
     ///
     /// # Errors
@@ -143,12 +152,32 @@ impl<'a> Bound<'a> {
     /// # Errors
     /// Of the kind `InvalidArguments`, if the argument does not fit the type.
     pub fn decode<T: DeserializeOwned>(&self, position: usize) -> Result<T, Error> {
-        decode::argument(self.encoded(position)).map_err(|problem| {
-            let argument = self.signature.argument_text(position);
-            let function = &self.signature.text;
-            Error::new(INVALID_ARGUMENTS, format!("{argument} of `{function}`: {problem}"))
-        })
+        decode::argument(self.encoded(position))
+            .map_err(|problem| unfit(self.signature, position, &problem))
     }
+}
+
+/// Arguments that are taken one after another.
+pub(crate) struct InOrder<'a> {
+    signature: &'a Signature,
+    rest: &'a [u8],
+}
+
+impl InOrder<'_> {
+    /// Takes and decodes the next argument, the one at `position`.
+    pub(crate) fn take<T: DeserializeOwned>(&mut self, position: usize) -> Result<T, Error> {
+        // The item was walked over before, so this finds the end of each value.
+        let length = value::skip(self.rest).unwrap_or(self.rest.len());
+        let (encoded, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        decode::argument(Some(encoded)).map_err(|problem| unfit(self.signature, position, &problem))
+    }
+}
+
+#[cold]
+fn unfit(signature: &Signature, position: usize, problem: &str) -> Error {
+    let argument = signature.argument_text(position);
+    Error::new(INVALID_ARGUMENTS, format!("{argument} of `{}`: {problem}", signature.text))
 }
 
 /// Encoded values, all of them there as they come. Few fit without an allocation.

@@ -47,8 +47,14 @@ macro_rules! implement_handler {
             }
 
             fn run(&self, arguments: &Arguments<'_>, result: &mut Vec<u8>) -> Result<(), Error> {
-                let _bound = arguments.bind()?;
-                let output = self($(_bound.decode::<$parameter>($position)?),*);
+                const PARAMETERS: usize = <[usize]>::len(&[$($position),*]);
+                let output = match arguments.in_order(PARAMETERS) {
+                    Some(mut _arguments) => self($(_arguments.take::<$parameter>($position)?),*),
+                    None => {
+                        let _bound = arguments.bind()?;
+                        self($(_bound.decode::<$parameter>($position)?),*)
+                    }
+                };
                 encode(&output.map_err(Error::from_display)?, result)
             }
         }

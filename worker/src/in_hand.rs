@@ -14,8 +14,12 @@ use crate::{error::boundary, inbox::Inbox, output::Output};
 const MAX_NOTE: usize = 1 << 10;
 
 thread_local! {
-    /// The item that this thread runs. Threads that a function starts have none.
+    /// The call that this thread runs. Threads that a function starts have none.
     static IN_HAND: RefCell<Option<InHand>> = const { RefCell::new(None) };
+    /// The item of that call.
+    static ITEM: Cell<u32> = const { Cell::new(0) };
+    /// When its progress was last sent.
+    static REPORTED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// What a function may use of the connection.
@@ -37,10 +41,6 @@ impl Line {
 struct InHand {
     line: Rc<Line>,
     id: u64,
-    /// `None` between two items.
-    item: Option<u32>,
-    /// When its progress was last sent.
-    reported: Option<Instant>,
 }
 
 /// As long as this lives the items of a call are in hand, one after another.
@@ -50,27 +50,15 @@ pub(crate) struct Hold(());
 /// Takes a call in hand, until what is given back is dropped.
 pub(crate) fn hold(line: &Rc<Line>, id: u64) -> Hold {
     let line = Rc::clone(line);
-    IN_HAND.replace(Some(InHand { line, id, item: None, reported: None }));
+    IN_HAND.replace(Some(InHand { line, id }));
     Hold(())
 }
 
 impl Hold {
     /// An item begins.
     pub(crate) fn begin(&self, item: u32) {
-        Self::set(Some(item));
-    }
-
-    /// The item has ended.
-    pub(crate) fn end(&self) {
-        Self::set(None);
-    }
-
-    fn set(item: Option<u32>) {
-        IN_HAND.with_borrow_mut(|in_hand| {
-            if let Some(in_hand) = in_hand {
-                (in_hand.item, in_hand.reported) = (item, None);
-            }
-        });
+        ITEM.set(item);
+        REPORTED.set(None);
     }
 }
 
@@ -145,8 +133,7 @@ pub fn progress(note: &str) {
 #[must_use]
 pub fn is_cancelled() -> bool {
     with_item(|in_hand| {
-        let item = in_hand.item.filter(|_| in_hand.line.cancel.get());
-        item.is_some_and(|item| in_hand.line.inbox.is_cancelled(in_hand.id, item))
+        in_hand.line.cancel.get() && in_hand.line.inbox.is_cancelled(in_hand.id, ITEM.get())
     })
     .unwrap_or(false)
 }
@@ -162,14 +149,16 @@ fn with_item<T>(use_it: impl FnOnce(&mut InHand) -> T) -> Option<T> {
 
 impl InHand {
     fn report(&mut self, note: &str) {
-        let Some(item) = self.item.filter(|_| self.line.progress.get()) else { return };
-        let now = now();
-        if self.reported.is_some_and(|last| now.duration_since(last) < PROGRESS_INTERVAL) {
+        if !self.line.progress.get() {
             return;
         }
-        self.reported = Some(now);
+        let now = now();
+        if REPORTED.get().is_some_and(|last| now.duration_since(last) < PROGRESS_INTERVAL) {
+            return;
+        }
+        REPORTED.set(Some(now));
         let note = note[..boundary(note, MAX_NOTE)].to_owned();
-        let message = FromWorker::Progress { id: self.id, item, note };
+        let message = FromWorker::Progress { id: self.id, item: ITEM.get(), note };
         // In full, and on the thread that also writes the answers: frames never mix. Whoever
         // writes the answer finds out what an end or an error means.
         if let Err(error) = self.line.output.borrow_mut().send(&message, &[]) {

@@ -148,6 +148,7 @@ impl Output {
         let Some(kept) = self.kept.as_mut().filter(|kept| !kept.is_empty()) else {
             return Ok(Flow::Continue(()));
         };
+        flush_prints();
         let frames = kept.close();
         let (count, written) = (frames.len(), (&*self.socket).write_all(frames));
         if written.is_ok() {
@@ -188,6 +189,7 @@ impl Output {
     }
 
     fn write_frame(&mut self) -> Result<Flow, ServeError> {
+        flush_prints();
         let written = (&*self.socket).write_all(&self.frame);
         self.written += self.frame.len() as u64;
         if let Some(kept) = self.kept.as_mut().filter(|_| written.is_ok()) {
@@ -197,6 +199,13 @@ impl Output {
             self.frame = Vec::new();
         }
         self.conclude(written)
+    }
+}
+
+/// What functions printed is on its way before their answers are.
+fn flush_prints() {
+    if let Err(error) = io::stdout().flush() {
+        log::warn!("cannot write to standard output: {error}");
     }
 }
 

@@ -39,7 +39,6 @@ pub(crate) fn install_hook() {
 
 /// Runs a function of a call; its panic becomes an error of the kind `Panic`.
 pub(crate) fn catch<T>(function: impl FnOnce() -> T) -> Result<T, Error> {
-    TRACEBACK.take();
     IN_CALL.set(true);
     // What the function leaves half done is its own: the worker keeps nothing of it but the
     // result, and that is thrown away.

@@ -1,12 +1,7 @@
 //! A session with a master: each frame that comes in is handled to its end, answers included,
 //! before the next one is looked at.
 
-use std::{
-    cell::RefCell,
-    io::{self, Write},
-    rc::Rc,
-    sync::Arc,
-};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use interprocess::local_socket::Stream;
 
@@ -157,10 +152,14 @@ impl<'a> Session<'a> {
         log::info!("worker in slot {} of the pool `{}`", welcome.slot, welcome.pool);
         if let Some((name, item)) = welcome.initializer.as_ref().zip(item) {
             let functions = self.functions;
-            match self.run(functions.find(name).as_ref().copied(), item) {
-                None => return Ok(Flow::Break(EXIT_NORMAL)),
-                Some(Ok(())) => {}
-                Some(Err(error)) => {
+            if !self.watch.begin_call() {
+                return Ok(Flow::Break(EXIT_NORMAL));
+            }
+            let outcome = self.run(functions.find(name).as_ref().copied(), item);
+            self.watch.end_call();
+            match outcome {
+                Ok(()) => {}
+                Err(error) => {
                     let (failure, opaque) = error.into_parts();
                     let payload = encode_opaque(opaque)?;
                     let flow = self.send(&FromWorker::InitializerFailed(failure), &payload)?;
@@ -180,12 +179,19 @@ impl<'a> Session<'a> {
         let function = functions.find(&call.function);
         let mut status = EXIT_NORMAL;
         let in_hand = in_hand::hold(&self.line, call.id);
+        if !self.watch.begin_call() {
+            return Ok(Flow::Break(EXIT_NORMAL));
+        }
         for (number, item) in (0..).zip(items) {
-            in_hand.begin(number);
-            let Some(outcome) = self.run(function.as_ref().copied(), item) else {
+            if self.watch.is_gone() {
                 return Ok(Flow::Break(EXIT_NORMAL));
-            };
-            in_hand.end();
+            }
+            in_hand.begin(number);
+            let outcome = self.run(function.as_ref().copied(), item);
+            if number + 1 == call.items {
+                // The master may close as soon as it has the last answer.
+                self.watch.end_call();
+            }
             let answered = self.answer(call.id, number, outcome, &mut status)?;
             if answered.is_break() {
                 return Ok(answered);
@@ -194,27 +200,13 @@ impl<'a> Session<'a> {
         Ok(if call.last { Flow::Break(status) } else { Flow::Continue(()) })
     }
 
-    /// Runs a function on one item, so that `result` holds what it gives; `None` if it did not
-    /// begin, as the master is gone.
-    fn run(
-        &mut self,
-        function: Result<&Function, &Error>,
-        item: Item<'_>,
-    ) -> Option<Result<(), Error>> {
-        if !self.watch.begin_call() {
-            return None;
-        }
+    /// Runs a function on one item, so that `result` holds what it gives.
+    fn run(&mut self, function: Result<&Function, &Error>, item: Item<'_>) -> Result<(), Error> {
         self.result.clear();
-        let outcome = match function {
+        match function {
             Ok(function) => function.run(item, &mut self.result),
             Err(unknown) => Err(unknown.clone()),
-        };
-        // What the function printed is on its way before its answer is.
-        if let Err(error) = io::stdout().flush() {
-            log::warn!("cannot write to standard output: {error}");
         }
-        self.watch.end_call();
-        Some(outcome)
     }
 
     /// Gives the outcome of one item. A result or an error too large to be sent becomes an error

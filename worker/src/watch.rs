@@ -56,6 +56,11 @@ impl Watch {
         !self.shared.gone.load(SeqCst)
     }
 
+    /// Whether the master has closed its end.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.shared.gone.load(SeqCst)
+    }
+
     /// Says that the function has ended. From here on the main thread finds out by itself.
     pub(crate) fn end_call(&self) {
         self.shared.in_call.store(false, SeqCst);

@@ -51,7 +51,8 @@ fn from_master(body: &[u8]) {
 fn items(message: &FromMaster<'_>, payload: &[u8], check: &Result<(), EnvelopeError>) {
     let (items, count, keywords) = match message {
         FromMaster::Call(call) => {
-            (envelope::items(call, payload), call.items as usize, call.keywords)
+            let items = envelope::items(call, payload).map(|items| items.collect::<Vec<_>>());
+            (items, call.items as usize, call.keywords)
         }
         FromMaster::Welcome(welcome) => {
             let item = envelope::initializer_item(welcome, payload);
