@@ -236,11 +236,17 @@ pub(crate) fn append_single<A: Serialize>(bytes: &mut Vec<u8>, argument: &A) -> 
     append(bytes, argument)
 }
 
+/// Room for so many items is made before any has come.
+const MAX_RESERVED: usize = 1 << 20;
+
 fn collect<A>(
     arguments: impl IntoIterator<Item = A>,
     append: impl Fn(&mut Vec<u8>, &A) -> Result<(), Error>,
 ) -> Result<Items, Error> {
+    let arguments = arguments.into_iter();
+    let (least, _) = arguments.size_hint();
     let mut items = Items::default();
+    items.ends.reserve(least.min(MAX_RESERVED));
     for argument in arguments {
         let start = items.bytes.len();
         append(&mut items.bytes, &argument)?;

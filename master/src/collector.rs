@@ -1,5 +1,7 @@
 //! The outcomes of a batch, collected until all are there.
 
+mod values;
+
 use std::{
     collections::BTreeMap,
     ops::Range,
@@ -9,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use self::values::ValueStore;
 use crate::{
     arguments::FromResult,
     batch::{Sink, Values},
@@ -38,10 +41,9 @@ pub(crate) struct Collected {
     waker: Option<Waker>,
     /// No more outcomes will come, though some items have none.
     abandoned: bool,
-    /// The encoded values of all completed items, in the order in which they came.
-    values: Vec<u8>,
-    /// Where in `values` that of each item lies.
-    places: Vec<Range<usize>>,
+    items: u64,
+    /// The encoded values of all completed items.
+    values: ValueStore,
     /// Why items have no value: neighbours with the same reason together, by the first of them,
     /// each with the end of its range.
     errors: BTreeMap<u64, (u64, Error)>,
@@ -68,8 +70,7 @@ impl Collector {
     }
 
     fn build(items: u64, callback: Option<(Completion, Arc<CallbackThread>)>) -> Arc<Self> {
-        let places = vec![0..0; usize::try_from(items).unwrap_or(usize::MAX)];
-        let state = Collected { pending: items, places, callback, ..Collected::default() };
+        let state = Collected { pending: items, items, callback, ..Collected::default() };
         let collector = Arc::new(Self { state: Mutex::new(state), complete: Condvar::new() });
         if items == 0 {
             collector.end(collector.lock());
@@ -118,6 +119,7 @@ impl Collector {
 
     /// All outcomes are there.
     fn end(self: &Arc<Self>, mut state: MutexGuard<'_, Collected>) {
+        state.values.sort();
         let Some((completion, thread)) = state.callback.take() else {
             return self.finish(state);
         };
@@ -164,13 +166,7 @@ pub(crate) struct CollectorSink(pub(crate) Arc<Collector>);
 impl Sink for CollectorSink {
     fn completed(&self, first: u64, values: Values<'_>) {
         let mut state = self.0.lock();
-        let start = state.values.len();
-        state.values.extend_from_slice(values.bytes());
-        let first = usize::try_from(first).unwrap_or(usize::MAX);
-        let slots = state.places.get_mut(first..).unwrap_or_default();
-        for (slot, place) in slots.iter_mut().zip(values.places()) {
-            *slot = start + place.start..start + place.end;
-        }
+        state.values.append(first, values);
         state.pending = state.pending.saturating_sub(values.len() as u64);
         if state.pending == 0 {
             self.0.end(state);
@@ -217,8 +213,8 @@ impl Collected {
         self.errors.is_empty() && !self.abandoned
     }
 
-    pub(crate) const fn len(&self) -> usize {
-        self.places.len()
+    pub(crate) const fn len(&self) -> u64 {
+        self.items
     }
 
     /// The results of all items, or the error of the first of them that has none.
@@ -226,7 +222,12 @@ impl Collected {
         if let Some((_, (_, error))) = self.errors.first_key_value() {
             return Err(error.clone());
         }
-        (0..self.len()).map(|item| self.outcome(item)).collect()
+        let mut results = Vec::with_capacity(usize::try_from(self.items).unwrap_or(0));
+        for value in self.values.iter() {
+            results.push(R::from_result(value)?);
+        }
+        // There will be no more of them.
+        if (results.len() as u64) < self.items { Err(Error::NotRunning) } else { Ok(results) }
     }
 
     /// The result of the only item.
@@ -234,15 +235,14 @@ impl Collected {
         self.outcome(0)
     }
 
-    pub(crate) fn outcome<R: FromResult>(&self, item: usize) -> Result<R, Error> {
-        let before = self.errors.range(..=item as u64).next_back();
-        if let Some((_, (_, error))) = before.filter(|(_, (end, _))| (item as u64) < *end) {
+    pub(crate) fn outcome<R: FromResult>(&self, item: u64) -> Result<R, Error> {
+        let before = self.errors.range(..=item).next_back();
+        if let Some((_, (_, error))) = before.filter(|(_, (end, _))| item < *end) {
             return Err(error.clone());
         }
-        let place = self.places.get(item).cloned().unwrap_or_default();
-        match self.values.get(place) {
-            // Every value has at least a byte: there will be none.
-            None | Some([]) => Err(Error::NotRunning),
+        match self.values.get(item) {
+            // There will be none.
+            None => Err(Error::NotRunning),
             Some(value) => R::from_result(value),
         }
     }

@@ -143,10 +143,15 @@ impl Kind {
 /// # Errors
 /// [`ValueError::Truncated`], [`ValueError::TooDeep`] beyond [`MAX_PAYLOAD_DEPTH`] levels, and
 /// [`ValueError::Unexpected`] at the reserved byte.
+#[inline]
 pub fn skip(bytes: &[u8]) -> Result<usize, ValueError> {
-    if let Some(length) = skip_flat(bytes) {
-        return Ok(length);
+    match skip_flat(bytes) {
+        Some(length) => Ok(length),
+        None => skip_deep(bytes),
     }
+}
+
+fn skip_deep(bytes: &[u8]) -> Result<usize, ValueError> {
     let mut walk = Walk { bytes, offset: 0, max_depth: MAX_PAYLOAD_DEPTH };
     walk.value(|_, _, _| Ok(()))?;
     Ok(walk.offset)
@@ -154,6 +159,7 @@ pub fn skip(bytes: &[u8]) -> Result<usize, ValueError> {
 
 /// As [`skip`], for what most items and results are: one value whose head tells its length, or an
 /// array or a map of few such. `None` says nothing but that somebody else is to look.
+#[inline]
 fn skip_flat(bytes: &[u8]) -> Option<usize> {
     let &first = bytes.first()?;
     let length = match LENGTHS[first as usize] {
