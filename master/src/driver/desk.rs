@@ -119,7 +119,11 @@ impl Desk {
         self.changed.notify_all();
         loop {
             let taken = place.taken;
-            let rests = |place: &mut Place| !place.summoned && !place.lost;
+            // Who wants it takes it: until then there is nothing to do, whoever summons.
+            let rests = |place: &mut Place| {
+                let awaits_taker = place.wanted > 0 && place.supervisor.is_some();
+                (awaits_taker || !place.summoned) && !place.lost
+            };
             let waited = self.changed.wait_timeout_while(place, UNUSED, rests);
             (place, _) = waited.unwrap_or_else(PoisonError::into_inner);
             if place.lost {
