@@ -299,7 +299,12 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn appoint_guardian(&mut self) {
+    /// The guardian is gone: whoever may start processes appoints another.
+    pub(super) const fn guardian_is_gone(&mut self, time: Time) {
+        self.guard.wanted = Some(time);
+    }
+
+    fn appoint_guardian(&mut self) {
         self.guard.wanted = None;
         let exit_watch = self.guard.guardian.appoint();
         if let Some(before) = self.guard.watched.take() {

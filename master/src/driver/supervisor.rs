@@ -305,6 +305,7 @@ impl Supervisor {
             self.perform(time, action);
         }
         self.settle(Driver::Thread);
+        self.appoint_guardian_if_wanted();
     }
 
     fn finish(&mut self) {
@@ -446,7 +447,7 @@ impl Supervisor {
                 self.note_pipe(source, reading);
             }
             Source::Exit(worker) => self.attend_exit(time, worker),
-            Source::Guardian => self.appoint_guardian(),
+            Source::Guardian => self.guardian_is_gone(time),
             // Commands are looked at in each round.
             Source::Waker => {}
         }
