@@ -363,20 +363,25 @@ impl Supervisor {
                 break;
             }
             for action in actions {
-                match (driver, &action) {
-                    (Driver::Thread, _)
-                    | (_, Action::Send { .. } | Action::Conclude { .. } | Action::Retry { .. }) => {
-                        self.perform(time, action);
-                    }
-                    (Driver::Caller, _) => self.left.push(action),
+                let is_for_callers = matches!(
+                    action,
+                    Action::Send { .. } | Action::Conclude { .. } | Action::Retry { .. }
+                );
+                // What comes behind it is for whoever does that: why the pool fails, for one, is
+                // known before what waits is concluded for it.
+                if driver == Driver::Thread || is_for_callers && self.left.is_empty() {
+                    self.perform(time, action);
+                } else {
+                    self.left.push(action);
                 }
             }
-            // What comes behind it is for whoever does that.
             if !self.left.is_empty() {
                 break;
             }
         }
-        self.obituaries.clear();
+        if self.left.is_empty() {
+            self.obituaries.clear();
+        }
         for worker in std::mem::take(&mut self.unwritten) {
             self.write(worker);
         }
