@@ -325,7 +325,8 @@ impl Handle {
             let at_rest = shared.at_rest.load(SeqCst);
             at_rest.then(|| shared.desk.take_over(HANDED_OVER_WITHIN, ask)).flatten()
         })?;
-        Some(Turn { shared, supervisor: Some(supervisor) })
+        let panicking = std::thread::panicking();
+        Some(Turn { shared, supervisor: Some(supervisor), panicking })
     }
 
     /// Tells `observer` when the pool takes no more submissions: at once if that is so already.
@@ -406,6 +407,8 @@ pub(crate) struct Turn<'a> {
     shared: &'a Shared,
     /// There until it is dropped.
     supervisor: Option<Box<Supervisor>>,
+    /// The thread was in a panic already when it took over.
+    panicking: bool,
 }
 
 impl Turn<'_> {
@@ -421,7 +424,7 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() && !self.panicking {
             // Nobody knows in what state it is.
             self.supervisor = None;
             self.shared.desk.lose();
