@@ -316,9 +316,10 @@ impl<B: Batch> Machine<B> {
         self.workers.values().map(Worker::items_in_flight).sum()
     }
 
-    /// How many items a worker was sent that are not concluded.
+    /// How many items a worker was sent that it has not answered, those that nobody waits for any
+    /// more among them.
     pub(crate) fn items_at(&self, id: WorkerId) -> u64 {
-        self.workers.get(&id).map_or(0, Worker::items_in_flight)
+        self.workers.get(&id).map_or(0, Worker::items_unanswered)
     }
 
     /// Of how many items it is known how they have fared.

@@ -399,6 +399,16 @@ impl<B: Batch> Worker<B> {
         }
     }
 
+    /// How many items it was sent that it has not answered.
+    pub(super) const fn items_unanswered(&self) -> u64 {
+        match &self.state {
+            State::Serving(Serving { in_flight, .. }) | State::Stopping { in_flight, .. } => {
+                in_flight.items
+            }
+            State::Greeting { .. } | State::Preparing { .. } | State::Leaving { .. } => 0,
+        }
+    }
+
     /// What it can do, unless it is on its way out.
     pub(super) const fn repertoire(&self) -> Option<&Repertoire> {
         match &self.state {
