@@ -24,9 +24,10 @@ use crate::machine::{Event, Time, WorkerId};
 /// takes.
 const ROOM: usize = 64 << 10;
 
-/// How often a worker is looked at that is silent, with ever longer breaks: the last time after
-/// about a second. By then whatever was kept when it fell silent was found.
-const MAX_LOOKS: u32 = 10;
+/// A worker that is silent is looked at after ever longer breaks, twice as long each time up to
+/// 128 ms. That does not end while it is busy: it may keep the answer of one long item while it is
+/// at the next.
+const MAX_DOUBLINGS: u32 = 7;
 
 /// One shared output.
 pub(super) struct SharedOutput {
@@ -38,9 +39,9 @@ pub(super) struct SharedOutput {
     ahead: u64,
     /// While it is looked at.
     look: Option<Look>,
-    /// When the worker was last heard.
-    heard_at: Time,
-    /// How often it was looked at since.
+    /// When to look at what it keeps, if it stays silent.
+    look_at: Time,
+    /// How often it was looked at since it was last heard.
     looks: u32,
 }
 
@@ -64,7 +65,7 @@ impl SharedOutput {
         file.write_all_at(&key, KEY as u64)?;
         let key = u64::from_le_bytes(key);
         let patience = Duration::ZERO;
-        Ok(Self { file, key, patience, ahead: 0, look: None, heard_at: now, looks: 0 })
+        Ok(Self { file, key, patience, ahead: 0, look: None, look_at: now, looks: 0 })
     }
 
     /// Tells the worker how long it pays to look for input before it sleeps.
@@ -132,14 +133,14 @@ impl SharedOutput {
 
     /// The worker was heard.
     const fn hear(&mut self, now: Time) {
-        self.heard_at = now;
         self.looks = 0;
+        self.look_at = now.saturating_add(HOLD_TIME);
     }
 
-    /// When to look at what it keeps, if it stays silent.
-    fn look_at(&self) -> Option<Time> {
-        let wait = HOLD_TIME.saturating_mul(1 << self.looks.min(MAX_LOOKS));
-        (self.looks < MAX_LOOKS).then(|| self.heard_at.saturating_add(wait))
+    /// It is looked at, and again later.
+    fn look_again(&mut self, now: Time) {
+        self.looks = MAX_DOUBLINGS.min(self.looks + 1);
+        self.look_at = now.saturating_add(HOLD_TIME * (1 << self.looks));
     }
 }
 
@@ -166,12 +167,12 @@ impl Supervisor {
             // Of one item the answer is not kept, as nothing is to be done behind it.
             let busy = |_: &&mut SharedOutput| self.machine.items_at(id) > 1;
             let Some(shared) = process.shared_output.as_mut().filter(busy) else { continue };
-            if shared.look_at().is_some_and(|at| at <= time) {
-                shared.looks += 1;
+            if shared.look_at <= time {
+                shared.look_again(time);
                 due.push(id);
             }
-            let next = [self.next_look, shared.look_at()].into_iter().flatten().min();
-            self.next_look = next;
+            let next = shared.look_at;
+            self.next_look = Some(self.next_look.map_or(next, |earlier| earlier.min(next)));
         }
         for worker in due {
             self.take_kept(time, worker);
@@ -208,11 +209,16 @@ impl Supervisor {
         shared.look = Some(Look { known: shared.ahead, taken: 0 });
         let breach = self.take_frames(time, worker, &mut decoder).err();
         let Some(process) = self.processes.get_mut(&worker) else { return };
-        if let Some(shared) = &mut process.shared_output
-            && let Some(look) = shared.look.take()
-        {
+        let look = process.shared_output.as_mut().and_then(|shared| {
+            let look = shared.look.take()?;
             shared.ahead += look.taken;
+            Some(look)
+        });
+        // It goes on, and may soon keep more.
+        if look.is_some_and(|look| look.taken > 0) {
+            self.look_later(time, worker);
         }
+        let Some(process) = self.processes.get_mut(&worker) else { return };
         if let Some(breach) = breach {
             process.blame(|| breach.to_string());
             self.machine.handle(time, Event::Misbehaved { worker });
