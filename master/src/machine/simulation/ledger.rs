@@ -47,6 +47,9 @@ pub(super) struct Ledger {
     largest_size: usize,
     /// The seats that whoever was idle for too long has left, and that nobody has needed since.
     resting: BTreeSet<SlotId>,
+    /// How much waited for each group at the end of the round before, of those of this moment: seats
+    /// may have been woken for it, and who takes them is started one by one.
+    waited: Vec<usize>,
     rollouts: Rollouts,
 }
 
@@ -202,6 +205,7 @@ impl Ledger {
             to_be_retried: Vec::new(),
             apart: BTreeMap::new(),
             resting: BTreeSet::new(),
+            waited: vec![0; groups],
             rollouts,
         }
     }

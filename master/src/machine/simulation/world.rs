@@ -401,6 +401,7 @@ impl World {
             for (worker, fault) in std::mem::take(&mut self.not_started) {
                 self.ledger.not_started(self.now, worker, fault);
             }
+            self.ledger.round_ends(self.now);
         }
         panic!("the machine never rests");
     }

@@ -15,6 +15,7 @@ impl Ledger {
         assert!(self.to_be_lost.is_empty(), "what was lost is not concluded");
         assert!(self.to_be_retried.is_empty(), "what came to an end is not tried again");
         self.check_rollout(now);
+        self.waited.fill(0);
         self.check_who_stays(now);
         assert_eq!(self.unwanted, 0, "what was cancelled is not concluded");
         if self.workers.is_empty() && (self.closed && !self.is_waiting() || self.is_shut_down()) {
@@ -200,10 +201,21 @@ impl Ledger {
         }
         let coming = |other: &&Worker| other.group == group && !other.ready && !other.dismissed;
         let coming = self.workers.values().filter(coming).count();
-        let functions = self.announced[group.0].as_ref().unwrap();
+        let waiting = self.waiting_for(now, group).max(self.waited[group.0]);
+        assert!(coming < waiting, "started for nothing");
+    }
+
+    /// The machine has done what it had to do, and may have more to do at once.
+    pub(in super::super) fn round_ends(&mut self, now: Time) {
+        self.waited =
+            (0..self.announced.len()).map(|group| self.waiting_for(now, GroupId(group))).collect();
+    }
+
+    /// How many items may wait for somebody of this group.
+    fn waiting_for(&self, now: Time, group: GroupId) -> usize {
+        let Some(functions) = self.announced[group.0].as_ref() else { return 0 };
         let waiting = self.waiting.iter().filter(|(function, _)| functions.contains(function));
-        let waiting = waiting.map(|(_, places)| places.len()).sum::<usize>();
-        assert!(coming < waiting + self.due(now), "started for nothing");
+        waiting.map(|(_, places)| places.len()).sum::<usize>() + self.due(now)
     }
 
     /// Whether anything could be sent, if there were somebody to take it.
