@@ -14,7 +14,7 @@
 //! | – | [`.task_timeout(…)`](crate::PoolBuilder::task_timeout) | Stops a task that runs for too long, and replaces its worker. |
 //! | `apply(f, args, kwds)` | [`Pool::apply`] | Keyword arguments: [`Arguments::keywords`](crate::Arguments::keywords). |
 //! | `apply_async(f, args, kwds, callback, error_callback)` | [`Pool::apply_async`], [`Pool::apply_async_with`] | Callbacks: [`Callbacks`](crate::Callbacks). |
-//! | `map(f, xs, chunksize)` | [`Pool::map`], [`Pool::map_chunked`] | All items are waited for; the error is that of the lowest index. A chunk size of 0 is an error, also for no items. |
+//! | `map(f, xs, chunksize)` | [`Pool::map`], [`Pool::map_chunked`] | All items are waited for; the error is that of the lowest index. Without a size a chunk is what takes about 2 ms, by measure, and less towards the end; Python makes four for each worker. A chunk size of 0 is an error, also for no items. |
 //! | `map_async(…)` | [`Pool::map_async`], [`Pool::map_async_with`] | The callback is called for no items too. |
 //! | `starmap`, `starmap_async` | [`Pool::starmap`], [`Pool::starmap_async`], [`Pool::starmap_async_with`] | |
 //! | `imap(f, xs, chunksize)` | [`Pool::imap`], [`Pool::imap_with`] | Inputs are taken only so far ahead as the buffer says; Python takes them all. |

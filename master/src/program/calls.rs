@@ -31,8 +31,8 @@ use crate::{
     stream::{Feeder, InputStop, Outcome, Stream},
 };
 
-/// How many inputs are taken together at the most, where they have arrived together. They are
-/// still sent one by one, unless `--chunksize` says otherwise.
+/// How many inputs are taken together at the most, where they have arrived together. How many of
+/// them are sent together is left to the pool, unless `--chunksize` says it.
 const INPUTS_AT_ONCE: usize = 256;
 
 /// `master map` and `master starmap`.
