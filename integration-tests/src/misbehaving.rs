@@ -7,6 +7,9 @@
 //! tasks can be mixed. Some modes of that sort announce features, for the worker and for every
 //! function; all others announce none.
 //!
+//! With `WORKER_SHARED_OUTPUT=on` in its environment it keeps the results of good items in a shared
+//! output, until it reads or sends something else: what it dies of then is up to the mode.
+//!
 //! With `STARTS_FILE` in its environment it appends a line with its pid to that file at its
 //! start: so a test can count the starts.
 
@@ -17,6 +20,7 @@ mod featured;
 mod functions;
 mod in_call;
 mod in_handshake;
+mod keeping;
 mod serve;
 
 use connection::Connection;
@@ -24,6 +28,10 @@ use serve::Task;
 
 /// Environment variable that names the file in which each start is noted.
 pub const STARTS_VARIABLE: &str = "STARTS_FILE";
+
+/// Environment variable that says whether a worker keeps answers in a shared output: `off` or `on`.
+/// The reference worker does unless it is `off`, a misbehaving one if it is `on`.
+pub const SHARED_OUTPUT_VARIABLE: &str = "WORKER_SHARED_OUTPUT";
 
 /// What a mode does ends well, or in an error that ends the worker with status 1.
 type Outcome = Result<(), Box<dyn Error>>;

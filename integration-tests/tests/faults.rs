@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use integration_tests::{Finished, check_all, master, master_with};
+use integration_tests::{
+    Finished, check_all, master, master_with, misbehaving::SHARED_OUTPUT_VARIABLE,
+};
 
 /// No pool needs more starts than this to find out that it cannot work.
 const MANY_STARTS: usize = 20;
@@ -63,11 +65,21 @@ fn a_pool_whose_workers_break_rules_while_idle_ends() {
     });
 }
 
+/// How many items go together, and whether the worker keeps the answers of good ones in a shared
+/// output, rather than write each of them.
+type Way = (&'static str, &'static str);
+
+/// Alone nothing is kept.
+const ALONE: Way = ("1", "off");
+const TOGETHER: Way = ("5", "off");
+const KEPT_TOGETHER: Way = ("5", "on");
+
 /// One run: an item `bad` amid good ones, all in one chunk or each in its own.
-fn run_with_a_bad_item(mode: &str, chunksize: &str, options: &[&str]) -> Finished {
+fn run_with_a_bad_item(mode: &str, (chunksize, keeps): Way, options: &[&str]) -> Finished {
     let finished = master_with(mode, "map", ["--processes", "1", "--chunksize", chunksize])
         .args(options)
         .args(["echo", "1", "2", "bad", "4", "5"])
+        .env(SHARED_OUTPUT_VARIABLE, keeps)
         .count_starts()
         .run();
     assert!(finished.starts.len() <= 2, "{mode}: {:?}", finished.starts);
@@ -96,8 +108,8 @@ const COST_ONE_ITEM: &[(&str, &[&str])] = &[
 #[test]
 fn a_crash_costs_one_item_and_not_its_neighbours() {
     check_all(COST_ONE_ITEM, |&(mode, texts)| {
-        for chunksize in ["1", "5"] {
-            let finished = run_with_a_bad_item(mode, chunksize, &[]);
+        for way in [ALONE, TOGETHER, KEPT_TOGETHER] {
+            let finished = run_with_a_bad_item(mode, way, &[]);
             finished.ended(1).printed("1\n2\n4\n5\n").said("input 3").said("lost");
             finished.said(&finished.starts[0]);
             for text in texts {
@@ -111,8 +123,8 @@ fn a_crash_costs_one_item_and_not_its_neighbours() {
 fn a_call_that_does_not_end_is_ended_at_its_timeout() {
     let modes = ["hang-in-call", "hang-in-call-ignoring-sigterm", "half-a-result-then-hang"];
     check_all(&modes, |mode| {
-        for chunksize in ["1", "5"] {
-            let finished = run_with_a_bad_item(mode, chunksize, &["--timeout", "700ms"]);
+        for way in [ALONE, TOGETHER, KEPT_TOGETHER] {
+            let finished = run_with_a_bad_item(mode, way, &["--timeout", "700ms"]);
             finished.ended(1).printed("1\n2\n4\n5\n").said("input 3").said("timed out");
         }
     });
@@ -145,21 +157,54 @@ fn the_clock_of_a_task_is_an_items() {
 fn what_is_answered_is_done_whatever_follows() {
     let modes = ["replies-twice", "garbage-after-result", "dies-after-reply"];
     check_all(&modes, |mode| {
-        let arguments = ["--processes", "1", "--chunksize", "5", "echo", "1", "2", "4", "5", "bad"];
-        master_with(mode, "map", arguments).run().ended(0).printed("1\n2\n4\n5\ntrue\n");
-        // With items behind it the one that the worker may have begun is lost, and no other.
-        let finished = run_with_a_bad_item(mode, "5", &[]);
-        match finished.status {
-            0 => finished.printed("1\n2\ntrue\n4\n5\n"),
-            _ => finished.ended(1).printed("1\n2\ntrue\n5\n").said("input 4"),
-        };
+        for way in [TOGETHER, KEPT_TOGETHER] {
+            let (chunksize, keeps) = way;
+            let arguments = ["--processes", "1", "--chunksize", chunksize, "echo"];
+            let program = master_with(mode, "map", arguments).args(["1", "2", "4", "5", "bad"]);
+            let finished = program.env(SHARED_OUTPUT_VARIABLE, keeps).run();
+            finished.ended(0).printed("1\n2\n4\n5\ntrue\n");
+            what_is_answered_is_done(mode, way);
+        }
     });
+    what_is_answered_is_done("keeps-an-answer-twice", KEPT_TOGETHER);
+}
+
+/// With items behind it the one that the worker may have begun is lost, and no other.
+fn what_is_answered_is_done(mode: &str, way: Way) {
+    let finished = run_with_a_bad_item(mode, way, &[]);
+    match finished.status {
+        0 => finished.printed("1\n2\ntrue\n4\n5\n"),
+        _ => finished.ended(1).printed("1\n2\ntrue\n5\n").said("input 4"),
+    };
+}
+
+/// Modes that keep what makes no sense, and what the master says about it.
+const KEEP_WRONGLY: &[(&str, &[&str])] = &[
+    ("keeps-nonsense", &["broke the protocol"]),
+    ("keeps-nonsense-then-exits", &["broke the protocol"]),
+    ("keeps-wrong-held", &["status 5"]),
+    ("keeps-wrong-held 65537", &["status 5"]),
+    ("keeps-wrong-held 100", &["broke the protocol"]),
+    ("keeps-old-answer", &["broke the protocol", "already answered"]),
+];
+
+#[test]
+fn what_is_kept_wrongly_costs_one_item_and_nothing_comes_twice() {
+    check_all(KEEP_WRONGLY, |&(mode, texts)| {
+        let finished = run_with_a_bad_item(mode, KEPT_TOGETHER, &[]);
+        finished.ended(1).printed("1\n2\n4\n5\n").said("input 3").said("lost");
+        for text in texts {
+            finished.said(text);
+        }
+    });
+    let finished = run_with_a_bad_item("shrinks-its-shared-output", KEPT_TOGETHER, &[]);
+    finished.ended(0).printed("1\n2\ntrue\n4\n5\n");
 }
 
 #[test]
 fn a_value_that_is_none_costs_its_item_alone() {
     check_all(&["malformed-payload", "two-values"], |mode| {
-        let finished = run_with_a_bad_item(mode, "5", &[]);
+        let finished = run_with_a_bad_item(mode, TOGETHER, &[]);
         finished.ended(1).printed("1\n2\n4\n5\n").said("input 3");
     });
 }
@@ -167,7 +212,7 @@ fn a_value_that_is_none_costs_its_item_alone() {
 #[test]
 fn floods_and_long_lines_change_no_result() {
     check_all(&["floods-stderr", "floods-stdout", "long-line 20"], |mode| {
-        let finished = run_with_a_bad_item(mode, "5", &[]);
+        let finished = run_with_a_bad_item(mode, TOGETHER, &[]);
         finished.ended(0).printed("1\n2\ntrue\n4\n5\n");
     });
 }
@@ -214,9 +259,10 @@ fn what_a_worker_says_after_its_end_changes_nothing() {
 fn many_crashes_lose_exactly_the_tasks_that_crashed() {
     let numbers: String = (0..100).map(|n| format!("{n}\n")).collect();
     let even: String = (0..100).step_by(2).map(|n| format!("{n}\n")).collect();
-    for chunksize in ["1", "10"] {
+    for (chunksize, keeps) in [("1", "off"), ("10", "off"), ("10", "on")] {
         let arguments = ["--processes", "3", "--chunksize", chunksize, "crash_if_odd"];
-        let finished = master_with("well-behaved", "map", arguments).stdin(numbers.as_str()).run();
+        let program = master_with("well-behaved", "map", arguments).stdin(numbers.as_str());
+        let finished = program.env(SHARED_OUTPUT_VARIABLE, keeps).run();
         finished.ended(1).printed(&even);
         for n in (1..100).step_by(2) {
             // Inputs are counted from 1.

@@ -9,10 +9,14 @@ use std::{
 };
 
 use protocol::{
-    envelope, frame::Decoder, launch, limits::MAX_FRAME, message::FromWorker, message::Hello,
+    envelope,
+    frame::Decoder,
+    launch,
+    limits::MAX_FRAME,
+    message::{self, FromWorker, Hello, feature::SHARED_OUTPUT},
 };
 
-use super::functions;
+use super::{SHARED_OUTPUT_VARIABLE, functions, keeping::Kept};
 
 /// A connection to the master, and what is needed to introduce oneself.
 pub(super) struct Connection {
@@ -20,6 +24,10 @@ pub(super) struct Connection {
     decoder: Decoder,
     token: String,
     features: &'static [&'static str],
+    /// Bytes that were written.
+    written: u64,
+    /// The answers that are there to be written, if they are kept.
+    shared: Option<Kept>,
     /// Bodies that were received and put back.
     kept: VecDeque<Vec<u8>>,
     last_answer: Option<(u64, u32)>,
@@ -35,7 +43,16 @@ impl Connection {
         let mut decoder = Decoder::new();
         decoder.set_limit(MAX_FRAME);
         let token = variable(launch::TOKEN_VARIABLE)?;
-        Ok(Self { stream, decoder, token, features: &[], kept: VecDeque::new(), last_answer: None })
+        Ok(Self {
+            stream,
+            decoder,
+            token,
+            features: &[],
+            written: 0,
+            shared: None,
+            kept: VecDeque::new(),
+            last_answer: None,
+        })
     }
 
     /// The same connection of a worker that announces features, for itself and its functions.
@@ -45,15 +62,53 @@ impl Connection {
 
     /// A hello that a master has every reason to welcome.
     pub(super) fn hello(&self) -> Hello {
+        let keeps = env::var(SHARED_OUTPUT_VARIABLE).is_ok_and(|value| value == "on");
+        let keeps = keeps.then_some(SHARED_OUTPUT).filter(|name| !self.features.contains(name));
         Hello {
             token: self.token.clone(),
             oldest: 1,
             newest: 1,
-            features: self.features.iter().map(ToString::to_string).collect(),
+            features: self.features.iter().copied().chain(keeps).map(String::from).collect(),
             name: "misbehaving-worker".into(),
             version: env!("CARGO_PKG_VERSION").into(),
             functions: functions::descriptions(self.features),
         }
+    }
+
+    /// Keeps answers at this place from now on.
+    pub(super) fn share(&mut self, place: &message::SharedOutput) -> Result<(), Box<dyn Error>> {
+        self.shared = Some(Kept::open(place, self.written)?);
+        Ok(())
+    }
+
+    /// The answers that are kept.
+    pub(super) fn shared(&mut self) -> Result<&mut Kept, Box<dyn Error>> {
+        Ok(self.shared.as_mut().ok_or("no shared output was agreed on")?)
+    }
+
+    /// Keeps an answer, or sends it if none is kept.
+    pub(super) fn answer(
+        &mut self,
+        message: &FromWorker,
+        payload: &[u8],
+    ) -> Result<(), Box<dyn Error>> {
+        match (&mut self.shared, message) {
+            (Some(shared), &FromWorker::Result { id, item }) => {
+                self.last_answer = Some((id, item));
+                Ok(shared.append(&frame(message, payload)?)?)
+            }
+            _ => self.send(message, payload),
+        }
+    }
+
+    /// Writes what is kept.
+    pub(super) fn flush(&mut self) -> Result<(), Box<dyn Error>> {
+        if let Some(shared) = self.shared.as_mut().filter(|shared| !shared.frames().is_empty()) {
+            self.stream.write_all(shared.frames())?;
+            self.written += shared.frames().len() as u64;
+            shared.empty(self.written)?;
+        }
+        Ok(())
     }
 
     /// Sends one frame.
@@ -75,7 +130,13 @@ impl Connection {
 
     /// Sends bytes as they are.
     pub(super) fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), Box<dyn Error>> {
-        Ok(self.stream.write_all(bytes)?)
+        self.flush()?;
+        self.stream.write_all(bytes)?;
+        self.written += bytes.len() as u64;
+        if let Some(shared) = &mut self.shared {
+            shared.empty(self.written)?;
+        }
+        Ok(())
     }
 
     /// The body of the next frame; `None` when the master has closed the connection.
@@ -87,6 +148,7 @@ impl Connection {
             if let Some(body) = self.decoder.next_frame()? {
                 return Ok(Some(body.to_vec()));
             }
+            self.flush()?;
             let count = self.stream.read(self.decoder.spare())?;
             if count == 0 {
                 return Ok(None);

@@ -5,12 +5,20 @@ use protocol::{
     envelope,
     message::{
         Failure, FromMaster, FromWorker,
-        feature::{CANCEL, PROGRESS},
+        feature::{CANCEL, PROGRESS, SHARED_OUTPUT},
         kind::CANCELLED,
     },
+    shared_output::HELD,
 };
 
-use super::{Connection, Misdeed::Featured, Mode, Outcome, functions::hang, serve::Task};
+use super::{
+    Connection,
+    Misdeed::Featured,
+    Mode, Outcome,
+    connection::{frame, raw_frame},
+    functions::hang,
+    serve::Task,
+};
 
 /// An encoded value to answer with: true.
 const VALUE: &[u8] = &[0xc3];
@@ -61,6 +69,69 @@ pub(super) const MODES: &[Mode] = &[
         argument: "",
         help: "waits until the item is cancelled, and answers that it was",
         misdeed: Featured(&[CANCEL], |connection, task, _| wait_for_cancel(connection, task)),
+    },
+    Mode {
+        name: "keeps-nonsense",
+        argument: "",
+        help: "keeps a frame that holds no message behind the answers before, and stays",
+        misdeed: Featured(&[SHARED_OUTPUT], |connection, _, _| {
+            connection.shared()?.append(&raw_frame(b"\x93\x01\x02\x03"))?;
+            hang()
+        }),
+    },
+    Mode {
+        name: "keeps-nonsense-then-exits",
+        argument: "",
+        help: "keeps a frame that holds no message behind the answers before, and exits",
+        misdeed: Featured(&[SHARED_OUTPUT], |connection, _, _| {
+            connection.shared()?.append(&raw_frame(b"\x93\x01\x02\x03"))?;
+            std::process::exit(5)
+        }),
+    },
+    Mode {
+        name: "keeps-wrong-held",
+        argument: "[BYTES]",
+        help: "says that it keeps so many bytes, and exits with status 5; a great many unless told",
+        misdeed: Featured(&[SHARED_OUTPUT], |connection, _, bytes| {
+            connection.flush()?;
+            let bytes = bytes.map_or(Ok(u64::MAX), str::parse)?;
+            connection.shared()?.set(HELD, bytes)?;
+            std::process::exit(5)
+        }),
+    },
+    Mode {
+        name: "keeps-old-answer",
+        argument: "",
+        help: "keeps once more what it answered last, and stays",
+        misdeed: Featured(&[SHARED_OUTPUT], |connection, _, _| {
+            connection.flush()?;
+            let (id, item) = connection.last_answer()?;
+            let again = frame(&FromWorker::Result { id, item }, VALUE)?;
+            connection.shared()?.append(&again)?;
+            hang()
+        }),
+    },
+    Mode {
+        name: "keeps-an-answer-twice",
+        argument: "",
+        help: "keeps its answer twice, and stays",
+        misdeed: Featured(&[SHARED_OUTPUT], |connection, task, _| {
+            for _ in 0..2 {
+                connection.answer(&task.result(), VALUE)?;
+            }
+            hang()
+        }),
+    },
+    Mode {
+        name: "shrinks-its-shared-output",
+        argument: "",
+        help: "tries to shrink it, which must not be possible, and answers",
+        misdeed: Featured(&[SHARED_OUTPUT], |connection, task, _| {
+            if connection.shared()?.resize(10).is_ok() {
+                return Err("the shared output can be shrunk".into());
+            }
+            connection.answer(&task.result(), VALUE)
+        }),
     },
 ];
 

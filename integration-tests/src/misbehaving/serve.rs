@@ -63,6 +63,9 @@ pub(super) fn finish_handshake(
         connection.send(&FromWorker::InitializerFailed(failure), &[])?;
         return Ok(None);
     }
+    if let Some(place) = &welcome.shared_output {
+        connection.share(place)?;
+    }
     connection.send(&FromWorker::Ready {}, &[])?;
     Ok(Some(connection))
 }
@@ -112,7 +115,7 @@ fn answer_call(
 /// Runs one item as it should be; tells whether it succeeded.
 pub(super) fn answer(connection: &mut Connection, task: &Task<'_>) -> Result<bool, Box<dyn Error>> {
     match functions::call(connection, task.function, task.arguments)? {
-        Ok(value) => connection.send(&task.result(), &value).map(|()| true),
+        Ok(value) => connection.answer(&task.result(), &value).map(|()| true),
         Err(failure) => {
             let error = FromWorker::Error { id: task.id, item: task.item, failure };
             connection.send(&error, &[]).map(|()| false)
