@@ -20,6 +20,8 @@
 
 mod budget;
 mod core;
+#[cfg(test)]
+mod cost;
 mod jitter;
 mod marks;
 mod pace;
