@@ -34,6 +34,8 @@ pub(crate) struct Collector {
 #[derive(Default)]
 pub(crate) struct Collected {
     pending: u64,
+    /// How many threads wait.
+    waiting: usize,
     /// Every item has its outcome, and the callback has run.
     complete: bool,
     callback: Option<(Completion, Arc<CallbackThread>)>,
@@ -89,17 +91,20 @@ impl Collector {
         let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
         let mut state = self.lock();
         while !state.is_over_here() {
+            state.waiting += 1;
             state = match deadline {
                 None => self.complete.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
                     let left = deadline.saturating_duration_since(now());
-                    if left.is_zero() {
-                        return None;
-                    }
                     let waited = self.complete.wait_timeout(state, left);
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
+            state.waiting -= 1;
+            let is_over = deadline.is_some_and(|deadline| deadline <= now());
+            if is_over && !state.is_over_here() {
+                return None;
+            }
         }
         Some(state)
     }
@@ -141,8 +146,12 @@ impl Collector {
 
     fn wake(&self, mut state: MutexGuard<'_, Collected>) {
         let waker = state.waker.take();
+        let waiting = state.waiting > 0;
         drop(state);
-        self.complete.notify_all();
+        // To tell nobody costs a call of the system all the same.
+        if waiting {
+            self.complete.notify_all();
+        }
         // What wakes a caller is the caller's own, and may run on the supervisor's thread.
         let woken = catch_unwind(AssertUnwindSafe(|| waker.into_iter().for_each(Waker::wake)));
         if woken.is_err() {

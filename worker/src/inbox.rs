@@ -7,7 +7,7 @@
 //! nothing.
 
 use std::{
-    cell::{Ref, RefCell},
+    cell::{Cell, Ref, RefCell},
     io::{self, Read},
     sync::Arc,
     time::Instant,
@@ -35,6 +35,8 @@ pub(crate) struct Inbox {
     /// Lent out while a frame is being handled.
     decoder: RefCell<Decoder>,
     ahead: RefCell<Ahead>,
+    /// How many frames were taken since the socket was last read.
+    frames: Cell<u32>,
 }
 
 /// What is known of the bytes that the serve loop has not come to.
@@ -71,6 +73,7 @@ impl Inbox {
         Self {
             socket: Arc::clone(socket),
             decoder: RefCell::new(decoder()),
+            frames: Cell::new(0),
             ahead: RefCell::new(Ahead {
                 bytes: Vec::new(),
                 arrived: 0,
@@ -89,6 +92,7 @@ impl Inbox {
         let mut ahead = self.ahead.borrow_mut();
         loop {
             if decoder.next_frame()?.is_some() {
+                self.frames.set(self.frames.get().saturating_add(1));
                 return Ok(true);
             }
             if !ahead.bytes.is_empty() {
@@ -126,17 +130,19 @@ impl Inbox {
         output: &RefCell<Output>,
     ) -> Result<Option<io::Result<usize>>, ServeError> {
         let mut output = output.borrow_mut();
+        let several = self.frames.replace(0) > 1;
         if output.flush_if_due()?.is_break() {
             return Ok(None);
         }
-        if output.keeps_something() {
+        // After one frame alone there is seldom another, and then it costs a call to find out.
+        if output.keeps_something() && several {
             let received = receive_at_once(&self.socket, spare);
             if !would_block(&received) {
                 return Ok(Some(received));
             }
-            if output.flush()?.is_break() {
-                return Ok(None);
-            }
+        }
+        if output.flush()?.is_break() {
+            return Ok(None);
         }
         let patience = output.patience();
         if !patience.is_zero() {
