@@ -29,7 +29,7 @@ use crate::{
     error::Error,
     events::Publisher,
     result::{ApplyResult, MapResult, Submitted},
-    stream::{self, Feeder, LOOK_AHEAD_ITEMS, Stream, StreamOptions},
+    stream::{self, Feeder, LOOK_AHEAD_LINES, Stream, StreamOptions},
 };
 
 /// Chunks of a given size that a stream has room for, for each worker.
@@ -498,7 +498,7 @@ impl Pool {
         ordered: bool,
         chunk_size: Option<u64>,
     ) -> Result<(Feeder, Stream), Error> {
-        let options = self.stream_options(ordered, chunk_size, LOOK_AHEAD_ITEMS);
+        let options = self.stream_options(ordered, chunk_size, LOOK_AHEAD_LINES);
         self.open_stream(function, StreamOptions { grows: true, ..options })
     }
 

@@ -24,9 +24,13 @@ use crate::{
     error::Error,
 };
 
-/// How many items may be on their way between input and output: submitted, and their outcome
-/// not yet taken. It hides the time of some slow items among many short ones.
+/// How many items of an `imap` may be on their way between input and output: submitted, and their
+/// outcome not yet taken. It hides the time of some slow items among many short ones.
 pub(crate) const LOOK_AHEAD_ITEMS: u64 = 4096;
+
+/// The same for the lines of `master map`, of which there are ten in a microsecond: what five
+/// threads and processes do while they wait for a CPU each in turn.
+pub(crate) const LOOK_AHEAD_LINES: u64 = 32 << 10;
 
 /// How many bytes may be on their way between input and output, arguments and results together:
 /// 64 MiB. How large results are is not known before they come, so the number of items follows
