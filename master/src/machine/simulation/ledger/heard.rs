@@ -77,7 +77,10 @@ impl Ledger {
 
     pub(in super::super) fn unfit(&mut self, now: Time, id: WorkerId) {
         let worker = self.workers.get_mut(&id).unwrap();
-        if !std::mem::replace(&mut worker.dismissed, true) {
+        let is_heard = worker.is_heard();
+        worker.dismissed = true;
+        // Of one that is about to be killed for its memory the exit counts, and not what it says.
+        if is_heard {
             worker.accounted = true;
             self.start_failed_of(now, id, StartFault::Permanent);
         }
