@@ -296,7 +296,8 @@ impl Ledger {
         let over = self.closed || self.is_shut_down() || self.starts.must_fail;
         if let Some(id) = self.on_trial(now)
             && !over
-            && !self.fails_trial(id)
+            // Nor can it be told then which results were those of one on trial.
+            && (self.rollouts.vague || !self.fails_trial(id))
             && let Some(rollout) = &mut self.rollouts.under_way
         {
             rollout.proven = true;
