@@ -17,6 +17,7 @@ use integration_tests::{
     Deadline, Running, check_all,
     library::{pool, watched},
     master, master_with,
+    misbehaving::SHARED_OUTPUT_VARIABLE,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use support::{Mark, wait_until};
@@ -139,12 +140,14 @@ fn two_hundred_deaths_on_the_command_line() {
     let odd = (0..200).map(|number| 2 * number + 1);
     let even: Vec<String> = (0..20).map(|number| format!("{}\n", 2 * number)).collect();
     let lines: String = odd.map(|number| format!("{number}\n")).chain(even.clone()).collect();
-    let cases: [&[&str]; 3] = [&["--chunksize", "1"], &[], &["--chunksize", "28"]];
-    check_all(&cases, |options| {
+    let cases: [(&[&str], &str); 3] =
+        [(&["--chunksize", "1"], "off"), (&[], "off"), (&["--chunksize", "28"], "on")];
+    check_all(&cases, |&(options, keeps)| {
         let finished = master_with("well-behaved", "map", ["--processes", "2"])
-            .args(*options)
+            .args(options)
             .arg("crash_if_odd")
             .stdin(lines.as_str())
+            .env(SHARED_OUTPUT_VARIABLE, keeps)
             .count_starts()
             .run();
         finished.ended(1).printed(&even.concat());

@@ -17,6 +17,7 @@ use integration_tests::{
     check_all,
     library::{pool, watched},
     master, master_with,
+    misbehaving::SHARED_OUTPUT_VARIABLE,
 };
 use master::{Arguments, Error, Pool, PoolBuilder, Resource};
 use support::{
@@ -208,8 +209,10 @@ fn the_command_line_knows_the_limits_of_memory() {
 #[test]
 fn a_worker_that_is_far_too_large_is_killed_and_only_its_task_is_lost() {
     watched(|| {
-        for chunk_size in [Some(1), Some(5), None] {
-            let pool = growing(2).hard_memory_limit(100 * MEBIBYTE).build().unwrap();
+        let cases = [(Some(1), "off"), (Some(5), "off"), (Some(5), "on"), (None, "on")];
+        for (chunk_size, keeps) in cases {
+            let builder = growing(2).hard_memory_limit(100 * MEBIBYTE);
+            let pool = builder.environment(SHARED_OUTPUT_VARIABLE, keeps).build().unwrap();
             let items = (0..10).map(|n| if n == 4 { (200, 60.0) } else { (0, 0.001) });
             let outcomes = pool.starmap_async::<_, u64>("grow", items, chunk_size).unwrap();
             for (n, outcome) in outcomes.outcomes().into_iter().enumerate() {

@@ -18,6 +18,7 @@ use std::{
 
 use integration_tests::executables;
 use integration_tests::library::{command, pool, watched, worker};
+use integration_tests::misbehaving::SHARED_OUTPUT_VARIABLE;
 use master::{
     Arguments, Cancelled, Encoded, Error, Pool, PoolBuilder, WorkerState, command::WorkerCommand,
 };
@@ -277,9 +278,10 @@ fn workers_killed_before_their_first_task_are_replaced() {
 #[test]
 fn a_death_costs_one_task() {
     watched(|| {
-        for chunk_size in [Some(1), Some(7), None] {
+        let cases = [(Some(1), "off"), (Some(7), "off"), (Some(7), "on"), (None, "on")];
+        for (chunk_size, keeps) in cases {
             let builder = Pool::builder().worker(misbehaving("well-behaved")).processes(2);
-            let pool = builder.build().unwrap();
+            let pool = builder.environment(SHARED_OUTPUT_VARIABLE, keeps).build().unwrap();
             let result = pool.map_async::<_, Encoded>("crash_if_odd", 0..40, chunk_size).unwrap();
             let outcomes = result.outcomes();
             for (number, outcome) in outcomes.iter().enumerate() {

@@ -15,7 +15,9 @@ use std::time::Duration;
 use integration_tests::{
     Deadline, Program, check_all, executables,
     library::{command, pool, watched},
-    master, master_with, write_script,
+    master, master_with,
+    misbehaving::SHARED_OUTPUT_VARIABLE,
+    write_script,
 };
 use master::{
     ApplyResult, Arguments, Cancelled, Encoded, Error, EventKind, ImapOptions, Pool, PoolBuilder,
@@ -111,9 +113,10 @@ fn results_stay_in_order_while_tasks_are_tried_again() {
         let script = "mkdir $1 2> /dev/null && kill -9 $PPID && sleep 60; echo $1";
         json!(["sh", ["-c", script, "sh", number.to_string()]]).to_string()
     };
-    check_all(&["1", "5"], |chunksize| {
+    check_all(&[("1", "on"), ("5", "on"), ("5", "off")], |&(chunksize, keeps)| {
         let finished = master(["starmap", "--processes", "2", "--chunksize", chunksize])
             .args(["--retries", "1", "--retry-backoff", "50ms", "exec"])
+            .env(SHARED_OUTPUT_VARIABLE, keeps)
             .args((1..=12).map(killing))
             .run();
         let line = |number| {
@@ -205,15 +208,17 @@ fn a_task_that_fails_at_first_succeeds_when_it_is_tried_again() {
 
 #[test]
 fn poison_is_not_tried_again_whatever_retries_are_left_and_harms_nobody_else() {
-    let cases = [None, Some(1), Some(2), Some(5)]
-        .into_iter()
-        .flat_map(|limit| [Some(1), Some(5), None].map(|chunk_size| (limit, chunk_size)));
-    let cases: Vec<(Option<u32>, Option<usize>)> = cases.collect();
+    let cases = [None, Some(1), Some(2), Some(5)].into_iter().flat_map(|limit| {
+        let ways = [(Some(1), "off"), (Some(5), "off"), (Some(5), "on"), (None, "on")];
+        ways.map(|(chunk_size, keeps)| (limit, chunk_size, keeps))
+    });
+    let cases: Vec<(Option<u32>, Option<usize>, &str)> = cases.collect();
     watched(move || {
-        check_all(&cases, |&(limit, chunk_size)| {
+        check_all(&cases, |&(limit, chunk_size, keeps)| {
             let mark = Mark::new();
             let builder = Pool::builder().worker(misbehaving(&["crash-in-call"])).processes(2);
             let builder = builder.retries(100).retry_backoff(Duration::from_millis(1));
+            let builder = builder.environment(SHARED_OUTPUT_VARIABLE, keeps);
             let builder = match limit {
                 Some(limit) => builder.quarantine_after(limit),
                 None => builder,
