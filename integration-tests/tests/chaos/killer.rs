@@ -1,6 +1,7 @@
 //! The chaos: workers that are killed and stopped at random.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     os::fd::OwnedFd,
     sync::mpsc::{Receiver, RecvTimeoutError},
@@ -48,6 +49,10 @@ const ANY: u64 = 30;
 /// So many of these, from the first on, nobody raises by a fault of its own.
 const FROM_OUTSIDE: usize = 2;
 
+/// So many workers that have served nobody yet may be struck in a row, until one has served that was
+/// not there by then: a pool gives up when a few more starts than these fail, and is right to.
+const NEW_IN_A_ROW: usize = 3;
+
 /// Strikes workers at random.
 pub(crate) struct Killer<'a> {
     mark: &'a Mark,
@@ -57,6 +62,9 @@ pub(crate) struct Killer<'a> {
     for_ever: bool,
     stopped: Vec<Stopped>,
     strikes: Strikes,
+    /// How many new workers were struck in a row, and who was there when the last of them was.
+    new_in_a_row: usize,
+    there: BTreeSet<u32>,
 }
 
 /// A worker that was stopped by us, and may have died since.
@@ -104,7 +112,8 @@ pub(crate) fn leave_no_core_files() {
 impl<'a> Killer<'a> {
     pub(crate) fn new(mark: &'a Mark, tally: &'a Tally, random: Random, for_ever: bool) -> Self {
         let (stopped, strikes) = (Vec::new(), Strikes::default());
-        Self { mark, tally, random, for_ever, stopped, strikes }
+        let (new_in_a_row, there) = (0, BTreeSet::new());
+        Self { mark, tally, random, for_ever, stopped, strikes, new_in_a_row, there }
     }
 
     /// Strikes at every tick until the other end of the channel is gone.
@@ -138,16 +147,33 @@ impl<'a> Killer<'a> {
         if !is_ours(self.mark, pid) {
             return false;
         }
+        let served = self.tally.served(|_| true).contains(&pid);
+        if !served && !self.may_strike_new() {
+            return false;
+        }
         if self.random.percent(STOPS) && self.stopped.len() < STOPPED_AT_ONCE {
             let for_ever = self.for_ever && self.random.percent(30);
             let time = Duration::from_millis(self.random.within(1..=LONGEST_STOP));
             self.stop(pid, process, (!for_ever).then(|| Deadline::after(time)));
             return true;
         }
-        let served = self.tally.served(|_| true).contains(&pid);
         let signals = if served { DEADLY.len() } else { FROM_OUTSIDE };
         let number = usize::try_from(self.random.within(0..=signals as u64 - 1)).unwrap();
         self.kill(&process, number)
+    }
+
+    /// Counts a strike at a worker that has served nobody yet; tells whether there may be one more.
+    fn may_strike_new(&mut self) -> bool {
+        if self.tally.served(|_| true).iter().any(|pid| !self.there.contains(pid)) {
+            self.new_in_a_row = 0;
+        }
+        let may = self.new_in_a_row < NEW_IN_A_ROW;
+        if may {
+            self.new_in_a_row += 1;
+            let there = self.mark.processes().into_iter();
+            self.there = there.filter_map(|pid| u32::try_from(pid.as_raw_pid()).ok()).collect();
+        }
+        may
     }
 
     /// Kills by the signal of this number in the list; tells whether it could be sent.

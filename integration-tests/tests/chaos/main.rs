@@ -42,6 +42,7 @@ use std::{path::PathBuf, sync::mpsc::channel, thread, time::Duration};
 use integration_tests::{
     Deadline, executables, leftovers,
     library::{command, watched_for},
+    misbehaving::SHARED_OUTPUT_VARIABLE,
     this_process::{Things, memory, peak_memory},
 };
 use master::{Pool, command::WorkerCommand};
@@ -147,9 +148,13 @@ fn chaos(seed: u64, time: Duration, long: bool) {
     assert!(peak_memory() < MOST_MEMORY, "{} KiB, now {} KiB", peak_memory(), memory());
 }
 
-/// A command that notes each start of a worker before it becomes one.
+/// A command that notes each start of a worker before it becomes one. About every second one keeps
+/// no answers, but writes each by itself.
 fn noting(mark: &Mark, worker: &str) -> WorkerCommand {
-    let script = format!("echo >> {}; exec {worker}", mark.file("starts"));
+    let script = format!(
+        "echo >> {}; [ $(($$ / 2 % 2)) = 0 ] || export {SHARED_OUTPUT_VARIABLE}=off; exec {worker}",
+        mark.file("starts")
+    );
     command(&["sh", "-c", &script])
 }
 
