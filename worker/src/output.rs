@@ -35,6 +35,9 @@ const ANSWERS_WITHOUT_CLOCK: u32 = 8;
 /// near to the time that they may be kept for.
 const QUICK: Duration = Duration::from_micros(20);
 
+/// An answer that took this long is not kept: 250 us, beside which a write is nothing.
+const SLOW: Duration = Duration::from_micros(250);
+
 /// Whether the session goes on, or the status to exit with.
 pub(crate) type Flow = ControlFlow<u8>;
 
@@ -107,22 +110,16 @@ impl Output {
         item: u32,
         value: &[u8],
     ) -> Result<Option<Flow>, ServeError> {
-        if let Some(kept) = &mut self.kept {
-            if kept.is_empty() {
-                self.pace.begin();
-            }
+        // Once more with everything written, if there is no room.
+        for _ in 0..2 {
+            let Some(kept) = &mut self.kept else { break };
+            let slow = kept.is_empty() && self.pace.begin();
             if kept.append(id, item, value) {
-                let due = self.pace.is_due();
+                let due = slow || self.pace.is_due();
                 return Ok(Some(if due { self.flush()? } else { Flow::Continue(()) }));
             }
             if let Flow::Break(status) = self.flush()? {
                 return Ok(Some(Flow::Break(status)));
-            }
-            if let Some(kept) = &mut self.kept {
-                self.pace.begin();
-                if kept.append(id, item, value) {
-                    return Ok(Some(Flow::Continue(())));
-                }
             }
         }
         match self.make_frame(&FromWorker::Result { id, item }, value)? {
@@ -210,9 +207,13 @@ fn flush_prints() {
 }
 
 impl Pace {
-    fn begin(&mut self) {
+    /// An answer is kept, and none is before it. Tells whether it took so long that it is not worth
+    /// to keep it, as the next one may take as long.
+    fn begin(&mut self) -> bool {
         let now = now();
+        let slow = now.duration_since(self.looked) >= SLOW;
         *self = Self { oldest: now, looked: now, answers: 0, next_look: 1 };
+        slow
     }
 
     /// Whether the oldest answer has been kept for long enough.

@@ -267,8 +267,9 @@ fn what_is_kept_of_several_calls_outlives_the_worker() {
         let heard = answers.len();
         answers.extend(kill(&mut connection, &shared));
         assert_eq!(answers, expected);
-        // Frames of all three calls.
-        if heard == 0 {
+        // The first answer came after a pause, and was written at once. Behind it are some of all
+        // three calls.
+        if heard <= 1 {
             return;
         }
     }
