@@ -63,12 +63,14 @@ impl ServeError {
 /// Serves a master until the worker is to leave, and gives the status to exit with.
 pub(crate) fn serve(worker: &Worker, launch: &Launch) -> Result<u8, ServeError> {
     let socket = Arc::new(connect(launch)?);
-    let watch = Watch::start(&socket).map_err(ServeError::Watch)?;
+    let watch = Watch::default();
     let inbox = Rc::new(Inbox::new(&socket));
-    let mut session = Session::new(&worker.functions, &socket, &inbox, watch);
+    let mut session = Session::new(&worker.functions, &socket, &inbox, watch.clone());
     if let ControlFlow::Break(status) = session.greet(worker, &launch.token)? {
         return Ok(status);
     }
+    // The master reads the hello meanwhile.
+    watch.start(&socket).map_err(ServeError::Watch)?;
     let status = handle_frames(&inbox, &mut session);
     // Whatever ended it, what was answered is told.
     let flushed = session.output().borrow_mut().flush();

@@ -31,11 +31,10 @@ struct Shared {
 impl Watch {
     /// Starts to watch a connection, until its other end closes. Only Unix has a way to wait for
     /// that without reading; elsewhere a worker leaves after the call in hand.
-    pub(crate) fn start(socket: &Arc<Stream>) -> io::Result<Self> {
-        let watch = Self::default();
+    pub(crate) fn start(&self, socket: &Arc<Stream>) -> io::Result<()> {
         #[cfg(unix)]
         {
-            let (watch, socket) = (watch.clone(), Arc::clone(socket));
+            let (watch, socket) = (self.clone(), Arc::clone(socket));
             std::thread::Builder::new().name("watch".to_owned()).spawn(move || {
                 unix::wait_for_close(&socket);
                 watch.close();
@@ -43,7 +42,7 @@ impl Watch {
         }
         #[cfg(not(unix))]
         let _ = socket;
-        Ok(watch)
+        Ok(())
     }
 
     /// Says that a function begins. `false` if it must not, as the master is gone.
