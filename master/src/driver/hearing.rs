@@ -35,7 +35,9 @@ impl Supervisor {
         process.features =
             [feature::PROGRESS, feature::CANCEL].into_iter().filter(|name| knows(name)).collect();
         let (progress, cancel) = (knows(feature::PROGRESS), knows(feature::CANCEL));
-        if knows(feature::SHARED_OUTPUT) && !self.plan.settings.one_call {
+        // A single answer has none to be kept with, and is written at once anyway.
+        let one_answer = self.plan.settings.one_call || self.plan.surroundings.single_call;
+        if knows(feature::SHARED_OUTPUT) && !one_answer {
             match SharedOutput::new(time) {
                 Ok(shared_output) => {
                     process.shared_output = Some(shared_output);
