@@ -41,7 +41,7 @@ pub(super) struct Spinning {
 }
 
 impl Spinning {
-    pub(super) fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             load: Load::new(),
             answered_at: Duration::ZERO,
@@ -78,25 +78,27 @@ impl Spinning {
 #[derive(Debug)]
 struct Load {
     file: Option<File>,
-    cpus: u64,
+    /// Counted when that is asked for the first time.
+    cpus: Option<u64>,
     looked_at: Option<Time>,
     has_room: bool,
 }
 
 impl Load {
-    fn new() -> Self {
-        let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64;
-        Self { file: None, cpus, looked_at: None, has_room: false }
+    const fn new() -> Self {
+        Self { file: None, cpus: None, looked_at: None, has_room: false }
     }
 
     /// Whether nobody waits for a CPU while two spin. Without a way to know, somebody does.
     fn has_room(&mut self, now: Time) -> bool {
-        if self.cpus < 2 {
+        let count = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64;
+        let cpus = *self.cpus.get_or_insert_with(count);
+        if cpus < 2 {
             return false;
         }
         if self.looked_at.is_none_or(|looked_at| now >= looked_at + LOOK_AGAIN) {
             self.looked_at = Some(now);
-            self.has_room = self.running().is_some_and(|running| running <= self.cpus);
+            self.has_room = self.running().is_some_and(|running| running <= cpus);
         }
         self.has_room
     }
@@ -125,7 +127,7 @@ mod tests {
 
     fn spinning(has_room: bool) -> Spinning {
         let load =
-            Load { file: None, cpus: 2, looked_at: Some(Duration::from_secs(3_600)), has_room };
+            Load { file: None, cpus: Some(2), looked_at: Some(Duration::from_secs(3_600)), has_room };
         Spinning { load, ..Spinning::new() }
     }
 

@@ -99,6 +99,8 @@ fn pool(
     match options.processes.map(NonZeroUsize::get) {
         Some(processes) if alike => builder = builder.processes(processes.min(useful)),
         Some(processes) => builder = builder.processes(processes),
+        // To count the CPUs takes a dozen system calls.
+        None if alike && useful == 1 => builder = builder.processes(1),
         None if alike => builder = builder.processes(available_cpus().min(useful)),
         None => {}
     }
