@@ -7,7 +7,7 @@
 
 use std::{
     ffi::{CStr, OsStr},
-    fs::Permissions,
+    fs::{self, Permissions},
     io,
     os::{
         fd::{AsFd, OwnedFd},
@@ -80,8 +80,13 @@ impl PrivateDirectory {
     }
 
     /// Removes it before its end.
-    pub(super) fn remove(self) {
+    pub(super) fn remove(mut self) {
         let path = self.directory.path().to_owned();
+        // To look for what else is in it takes longer than this, and there is nothing.
+        let removed = fs::remove_file(self.socket()).and_then(|()| fs::remove_dir(&path));
+        if removed.is_ok() {
+            return self.directory.disable_cleanup(true);
+        }
         if let Err(error) = self.directory.close() {
             log::warn!("cannot remove {}: {error}", path.display());
         }
@@ -252,10 +257,7 @@ fn is_same(
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        fs,
-        os::unix::{fs::symlink, net::UnixListener},
-    };
+    use std::os::unix::{fs::symlink, net::UnixListener};
 
     use super::*;
 

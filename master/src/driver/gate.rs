@@ -89,6 +89,11 @@ impl Gate {
         self.awaited.remove(&worker);
     }
 
+    /// Whether there is anybody who may still come.
+    pub(super) fn awaits_any(&self) -> bool {
+        !self.awaited.is_empty()
+    }
+
     /// The next stranger of our own user, if there is one. Others are turned away unheard.
     pub(super) fn accept(&self) -> io::Result<Option<Stranger>> {
         loop {

@@ -252,6 +252,10 @@ impl Supervisor {
         if driver == Driver::Thread {
             self.appoint_guardian_if_wanted();
         }
+        // Workers that are told to leave take their time, which is used.
+        if self.machine.starts_no_more() && !self.gate.awaits_any() {
+            self.gate.hide();
+        }
     }
 
     /// Waits for events, at first without going to sleep if that pays.

@@ -286,6 +286,11 @@ impl<B: Batch> Machine<B> {
             && self.workers.values().all(|worker| matches!(worker.state, State::Serving(_)))
     }
 
+    /// Whether no worker will be started any more.
+    pub(crate) fn starts_no_more(&self) -> bool {
+        self.pending == 0 && !self.needs_workers()
+    }
+
     /// Who has the only item that is pending.
     pub(crate) fn only_worker_at_work(&self) -> Option<WorkerId> {
         if self.pending != 1 {
@@ -448,6 +453,7 @@ impl<B: Batch> Machine<B> {
         group: GroupId,
         generation: Generation,
     ) -> WorkerId {
+        debug_assert!(!self.starts_no_more(), "it was said that none will be started");
         let id = WorkerId(self.next_worker);
         self.next_worker += 1;
         let slot = SlotId(u32::try_from(index).unwrap_or(u32::MAX));
