@@ -126,8 +126,12 @@ mod tests {
     const MICROSECOND: Duration = Duration::from_micros(1);
 
     fn spinning(has_room: bool) -> Spinning {
-        let load =
-            Load { file: None, cpus: Some(2), looked_at: Some(Duration::from_secs(3_600)), has_room };
+        let load = Load {
+            file: None,
+            cpus: Some(2),
+            looked_at: Some(Duration::from_secs(3_600)),
+            has_room,
+        };
         Spinning { load, ..Spinning::new() }
     }
 

@@ -19,11 +19,13 @@ use crate::{
     },
 };
 
+mod deferred;
 mod help;
 mod supervision;
 mod surroundings;
 
 pub use self::{
+    deferred::Deferred,
     supervision::SupervisionOptions,
     surroundings::{Cpus, Limit, SurroundingsOptions, Variable},
 };
@@ -67,23 +69,19 @@ pub struct Arguments {
 pub enum Verb {
     /// Call FUNCTION once for each input and print the results in order
     #[command(after_help = help::MAP)]
-    Map(MapArguments),
+    Map(Deferred<MapArguments>),
     /// Like map, but each input is a JSON array that holds the arguments of its call
     #[command(after_help = help::STARMAP)]
-    Starmap(MapArguments),
+    Starmap(Deferred<MapArguments>),
     /// Call FUNCTION once and print its result
     #[command(after_help = help::APPLY)]
-    Apply(ApplyArguments),
+    Apply(Deferred<ApplyArguments>),
     /// Make several calls at once, each in a process of its own
-    #[command(
-        after_help = help::RUN,
-        override_usage = help::RUN_USAGE,
-        mut_arg("worker", |worker| worker.help(help::RUN_WORKER))
-    )]
-    Run(RunArguments),
+    #[command(after_help = help::RUN, override_usage = help::RUN_USAGE)]
+    Run(Deferred<RunArguments>),
     /// List the workers on PATH and what they can do
     #[command(after_help = help::WORKERS)]
-    Workers(WorkersArguments),
+    Workers(Deferred<WorkersArguments>),
 }
 
 /// The arguments of `master map` and `master starmap`.
@@ -155,6 +153,7 @@ pub struct ApplyArguments {
 
 /// The arguments of `master run`.
 #[derive(Debug, Args)]
+#[command(mut_arg("worker", |worker| worker.help(help::RUN_WORKER)))]
 pub struct RunArguments {
     /// The calls, with `:::` between them; each is a function and its arguments, JSON or strings
     #[arg(
@@ -294,7 +293,7 @@ impl Arguments {
             Verb::Map(map) => map.workers.check_checksums(),
             Verb::Starmap(map) => map.check_starmap().and_then(|()| map.workers.check_checksums()),
             Verb::Apply(apply) => apply.workers.check_checksums(),
-            Verb::Run(run) => run.split_calls().and_then(|()| run.workers.check_checksums()),
+            Verb::Run(run) => run.0.split_calls().and_then(|()| run.workers.check_checksums()),
             Verb::Workers(_) => Ok(()),
         };
         let Err((kind, message)) = checked else { return Ok(arguments) };

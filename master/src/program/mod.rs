@@ -51,10 +51,10 @@ pub fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> ExitStatus {
     let ended = match arguments.verb {
-        Verb::Map(map) => calls::map(map, Spread::Whole),
-        Verb::Starmap(map) => calls::map(map, Spread::Arguments),
-        Verb::Apply(apply) => calls::apply(apply),
-        Verb::Run(run) => processes::run(run),
+        Verb::Map(map) => calls::map(map.0, Spread::Whole),
+        Verb::Starmap(map) => calls::map(map.0, Spread::Arguments),
+        Verb::Apply(apply) => calls::apply(apply.0),
+        Verb::Run(run) => processes::run(run.0),
         Verb::Workers(workers) => workers::list(&workers),
     };
     ended.unwrap_or_else(|Refusal { status, message }| {

@@ -9,7 +9,7 @@ fn parse(command_line: &[&str]) -> Result<Verb, clap::Error> {
 #[track_caller]
 fn map(command_line: &[&str]) -> MapArguments {
     match parse(command_line) {
-        Ok(Verb::Map(map) | Verb::Starmap(map)) => map,
+        Ok(Verb::Map(Deferred(map)) | Verb::Starmap(Deferred(map))) => map,
         other => panic!("{command_line:?}: {other:?}"),
     }
 }
@@ -123,7 +123,7 @@ fn options_have_defaults() {
     assert_eq!(map.calls.mode(), InputMode::Json);
     assert!(matches!(
         parse(&["workers"]),
-        Ok(Verb::Workers(WorkersArguments { start_timeout })) if start_timeout.as_secs() == 10
+        Ok(Verb::Workers(workers)) if workers.start_timeout.as_secs() == 10
     ));
 }
 
@@ -161,7 +161,7 @@ fn mistakes_are_explained() {
 #[track_caller]
 fn check_calls(command_line: &[&str], expected: &[(Option<&str>, &str, &[&str])]) {
     let run = match parse(&[&["run"], command_line].concat()) {
-        Ok(Verb::Run(run)) => run,
+        Ok(Verb::Run(Deferred(run))) => run,
         other => panic!("{command_line:?}: {other:?}"),
     };
     let expected: Vec<_> = expected
