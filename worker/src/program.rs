@@ -206,6 +206,10 @@ impl Worker {
 }
 
 fn start_logging() {
+    // Who asks for nothing gets nothing, and the master need not wait for it.
+    if std::env::var_os(env_logger::DEFAULT_FILTER_ENV).is_none() {
+        return;
+    }
     let environment = env_logger::Env::default().default_filter_or("off");
     // A program that has set up logging of its own keeps it.
     let _ = env_logger::Builder::from_env(environment).try_init();

@@ -42,7 +42,10 @@ use crate::{
 
 /// The whole program: reads the command line, does it, and tells how it ended.
 pub fn main() -> ExitCode {
-    env_logger::init_from_env(env_logger::Env::default().default_filter_or("off"));
+    // Who asks for nothing gets nothing, and need not wait for it.
+    if std::env::var_os(env_logger::DEFAULT_FILTER_ENV).is_some() {
+        env_logger::init_from_env(env_logger::Env::default().default_filter_or("off"));
+    }
     match Arguments::parse(std::env::args_os()) {
         Ok(arguments) => run(arguments).into(),
         Err(error) => error.exit(),
