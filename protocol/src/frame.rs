@@ -7,9 +7,13 @@
 
 use crate::limits::{LENGTH_BYTES, MAX_FRAME_BEFORE_WELCOME};
 
-/// Bytes of room that an empty decoder offers to one read: 64 KiB, the size at which one more
-/// byte a read no longer makes a socket faster.
+/// Bytes of room that a decoder offers to one read: 64 KiB, the size at which one more byte a read
+/// no longer makes a socket faster.
 const READ_SIZE: usize = 64 << 10;
+
+/// The same until a read has filled that: 4 KiB, a page. Many connections never carry more at a
+/// time, and to touch the memory for more takes a good part of what it takes to introduce oneself.
+const FIRST_READ_SIZE: usize = 4 << 10;
 
 /// A buffer larger than this, in bytes, is given back as soon as it is empty: 1 MiB, so that one
 /// large frame does not stay with an idle connection for ever.
@@ -186,6 +190,8 @@ impl Decoder {
 
     fn make_room(&mut self) {
         self.last = 0;
+        let is_first = self.buffer.is_empty();
+        let was_filled = !is_first && self.filled == self.buffer.len();
         if self.consumed == self.filled {
             self.consumed = 0;
             self.filled = 0;
@@ -202,10 +208,12 @@ impl Decoder {
             self.filled = buffered;
             self.consumed = 0;
         }
-        if self.buffer.len() - self.filled < wanted {
+        let is_small = was_filled && self.buffer.len() < READ_SIZE;
+        if self.buffer.len() - self.filled < wanted || is_small {
             // Doubling keeps the cost of growing linear; what has not arrived is never allocated
             // beyond as much again as has.
-            let room = whole.min(buffered).max(READ_SIZE);
+            let least = if is_first { FIRST_READ_SIZE } else { READ_SIZE };
+            let room = whole.min(buffered).max(least);
             self.buffer.resize(self.filled + room, 0);
         }
     }
