@@ -210,3 +210,29 @@ fn a_worker_that_is_stopped_in_a_call_costs_that_call() {
         assert_eq!(pool.map_chunked::<_, u64>("square", [4, 5], 1).unwrap(), [16, 25]);
     });
 }
+
+/// What a worker has in memory, in KiB.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Buffers that large messages needed are kept for the next ones, and for a moment only.
+#[test]
+fn an_idle_worker_gives_back_what_large_messages_needed() {
+    /// How much more it may have than before, in KiB.
+    const MORE: u64 = 2 << 10;
+    watched(|| {
+        let pool = pool(1).build().unwrap();
+        let pid: u32 = pool.apply("pid", (0,)).unwrap();
+        let before = resident(pid);
+        for size in [100 << 10, 1 << 20, 3 << 20, 12 << 20, 40 << 20, 64 << 20] {
+            let sent = serde_bytes::ByteBuf::from(vec![7; size]);
+            for _ in 0..3 {
+                assert!(pool.apply::<serde_bytes::ByteBuf>("echo", (&sent,)).unwrap() == sent);
+            }
+            wait_until("it has given back what it does not need", || resident(pid) < before + MORE);
+        }
+    });
+}

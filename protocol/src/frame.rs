@@ -15,9 +15,17 @@ const READ_SIZE: usize = 64 << 10;
 /// time, and to touch the memory for more takes a good part of what it takes to introduce oneself.
 const FIRST_READ_SIZE: usize = 4 << 10;
 
-/// A buffer larger than this, in bytes, is given back as soon as it is empty: 1 MiB, so that one
-/// large frame does not stay with an idle connection for ever.
+/// A buffer larger than this, in bytes, is given back as soon as it is empty, unless the owner sees
+/// to it: 1 MiB, so that one large frame does not stay with an idle connection for ever.
 const KEPT_CAPACITY: usize = 1 << 20;
+
+/// A buffer larger than this, in bytes, is given back in any case: 256 MiB. What is so large takes
+/// much longer by itself than new memory for it.
+const KEPT_AT_MOST: usize = 256 << 20;
+
+/// An owner who sees to it keeps a large buffer over so many uses that would not have needed it:
+/// as many small frames cost more than to grow it once more.
+const SMALL_USES: u32 = 256;
 
 /// Why a stream of frames cannot be read any further. The connection is of no more use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +77,12 @@ pub struct Decoder {
     /// `consumed`.
     last: usize,
     limit: usize,
+    /// The owner gives large buffers back when the connection is idle.
+    keeps: bool,
+    /// How often the buffer was emptied since it held more than [`KEPT_CAPACITY`].
+    small_uses: u32,
+    /// The size of the largest frame for which the buffer grew that is gone: all of it has come.
+    proven: usize,
 }
 
 impl Default for Decoder {
@@ -87,6 +101,28 @@ impl Decoder {
             filled: 0,
             last: 0,
             limit: MAX_FRAME_BEFORE_WELCOME,
+            keeps: false,
+            small_uses: 0,
+            proven: 0,
+        }
+    }
+
+    /// Keeps large buffers from now on, while large frames keep coming. The owner looks at
+    /// [`Self::is_large`] and calls [`Self::give_back`] when the connection is idle.
+    pub const fn keep_large(&mut self) {
+        self.keeps = true;
+    }
+
+    /// Whether it holds more memory than an idle connection should.
+    pub const fn is_large(&self) -> bool {
+        self.buffer.capacity() > KEPT_CAPACITY
+    }
+
+    /// Gives a large buffer back, if nothing is in it.
+    pub fn give_back(&mut self) {
+        if self.is_large() && self.consumed == self.filled {
+            (self.consumed, self.filled, self.last) = (0, 0, 0);
+            self.buffer = Vec::new();
         }
     }
 
@@ -192,10 +228,16 @@ impl Decoder {
         self.last = 0;
         let is_first = self.buffer.is_empty();
         let was_filled = !is_first && self.filled == self.buffer.len();
-        if self.consumed == self.filled {
+        if self.consumed == self.filled && self.filled > 0 {
+            self.small_uses = match self.filled > KEPT_CAPACITY {
+                true => 0,
+                false => self.small_uses.saturating_add(1),
+            };
+            self.proven = self.proven.max(self.filled);
             self.consumed = 0;
             self.filled = 0;
-            if self.buffer.len() > KEPT_CAPACITY {
+            let kept = self.keeps && self.small_uses < SMALL_USES;
+            if self.buffer.len() > if kept { KEPT_AT_MOST } else { KEPT_CAPACITY } {
                 self.buffer = Vec::new();
             }
         }
@@ -211,9 +253,9 @@ impl Decoder {
         let is_small = was_filled && self.buffer.len() < READ_SIZE;
         if self.buffer.len() - self.filled < wanted || is_small {
             // Doubling keeps the cost of growing linear; what has not arrived is never allocated
-            // beyond as much again as has.
+            // beyond as much again as has, or as much as has come in one frame before.
             let least = if is_first { FIRST_READ_SIZE } else { READ_SIZE };
-            let room = whole.min(buffered).max(least);
+            let room = whole.min(buffered.max(self.proven)).max(least);
             self.buffer.resize(self.filled + room, 0);
         }
     }

@@ -10,10 +10,10 @@ use std::{
     cell::{Cell, Ref, RefCell},
     io::{self, Read},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use interprocess::local_socket::Stream;
+use interprocess::local_socket::{Stream, traits::Stream as _};
 use protocol::{envelope, frame::Decoder, limits::MAX_FRAME, message::FromMaster};
 
 use crate::{
@@ -29,6 +29,10 @@ mod tests;
 /// nothing.
 const MAX_AHEAD: usize = 4 << 20;
 
+/// How long the master has to be silent before large buffers are given back: 100 ms, in which
+/// dozens of them could have been made anew, and nobody needs the memory more.
+const IDLE: Duration = Duration::from_millis(100);
+
 /// The bytes from the master: first those in the decoder, behind them those that were read ahead.
 pub(crate) struct Inbox {
     socket: Arc<Stream>,
@@ -37,6 +41,8 @@ pub(crate) struct Inbox {
     ahead: RefCell<Ahead>,
     /// How many frames were taken since the socket was last read.
     frames: Cell<u32>,
+    /// Reading ends after [`IDLE`] for now.
+    is_timed: Cell<bool>,
 }
 
 /// What is known of the bytes that the serve loop has not come to.
@@ -72,8 +78,9 @@ impl Inbox {
     pub(crate) fn new(socket: &Arc<Stream>) -> Self {
         Self {
             socket: Arc::clone(socket),
-            decoder: RefCell::new(decoder()),
+            decoder: RefCell::new(keeping_decoder()),
             frames: Cell::new(0),
+            is_timed: Cell::new(false),
             ahead: RefCell::new(Ahead {
                 bytes: Vec::new(),
                 arrived: 0,
@@ -86,7 +93,8 @@ impl Inbox {
     }
 
     /// Waits until there is a frame; `false` if none will come, as the master is gone. What
-    /// `output` keeps is written before it waits.
+    /// `output` keeps is written before it waits. When it waits for long, what is large is given
+    /// back.
     pub(crate) fn wait_for_frame(&self, output: &RefCell<Output>) -> Result<bool, ServeError> {
         let mut decoder = self.decoder.borrow_mut();
         let mut ahead = self.ahead.borrow_mut();
@@ -101,6 +109,7 @@ impl Inbox {
                 ahead.arrived += bytes.len() as u64;
                 continue;
             }
+            self.set_timed(decoder.is_large() || output.borrow().is_large());
             let Some(received) = self.receive(decoder.spare(), output)? else { return Ok(false) };
             match received {
                 Ok(0) => {
@@ -113,6 +122,10 @@ impl Inbox {
                     ahead.arrived += count as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    decoder.give_back();
+                    output.borrow_mut().give_back();
+                }
                 Err(error) if is_gone(&error) => {
                     log::info!("the master is gone: {error}");
                     return Ok(false);
@@ -156,6 +169,15 @@ impl Inbox {
             }
         }
         Ok(Some((&*self.socket).read(spare)))
+    }
+
+    /// Has reading end after a while, or not, which costs nothing as long as it stays the same.
+    fn set_timed(&self, timed: bool) {
+        if self.is_timed.replace(timed) != timed
+            && let Err(error) = self.socket.set_recv_timeout(timed.then_some(IDLE))
+        {
+            log::debug!("cannot limit how long to wait: {error}");
+        }
     }
 
     /// The frame that [`Self::wait_for_frame`] has found.
@@ -248,6 +270,13 @@ fn cancelled_item(body: &[u8]) -> Result<Option<Place>, envelope::EnvelopeError>
 const fn decoder() -> Decoder {
     let mut decoder = Decoder::new();
     decoder.set_limit(MAX_FRAME);
+    decoder
+}
+
+/// As [`decoder`], with large buffers kept as long as they are used.
+const fn keeping_decoder() -> Decoder {
+    let mut decoder = decoder();
+    decoder.keep_large();
     decoder
 }
 

@@ -5,7 +5,7 @@
 //! lies in memory that the master can see; it is written a little later, together with others.
 
 use std::{
-    io::{self, Write as _},
+    io::{self, IoSlice, Write as _},
     ops::ControlFlow,
     sync::Arc,
     time::{Duration, Instant},
@@ -24,9 +24,20 @@ use crate::{
     kept::Kept,
 };
 
-/// A buffer larger than this, in bytes, is given back after its use: 1 MiB, so that one large
-/// result does not stay with an idle worker for ever.
-pub(crate) const KEPT_CAPACITY: usize = 1 << 20;
+/// Values of more than this many bytes are written from where they lie: 16 KiB. Below that a copy
+/// into the frame costs less.
+const COPY_LIMIT: usize = 16 << 10;
+
+/// A buffer for results that is larger than this, in bytes, is given back when the worker is idle:
+/// 1 MiB, so that one large result does not stay with it for ever.
+const KEPT_CAPACITY: usize = 1 << 20;
+
+/// As large as a buffer for results may be that is used again, in bytes: 256 MiB, as for those that
+/// calls come in.
+const KEPT_AT_MOST: usize = 256 << 20;
+
+/// So many results in a row that do not need a large buffer have it given back.
+const SMALL_USES: u32 = 256;
 
 /// How many answers may come between two looks at the clock, where they come quickly.
 const ANSWERS_WITHOUT_CLOCK: u32 = 8;
@@ -49,6 +60,10 @@ pub(crate) struct Output {
     /// Bytes that were written since the connection began.
     written: u64,
     kept: Option<Kept>,
+    /// A large buffer for results, while large results keep coming and none is being made.
+    large: Vec<u8>,
+    /// How many results came since the last that needed it.
+    small_uses: u32,
     pace: Pace,
     /// Nothing more can be written. What is kept stays where it is for the master to see.
     broken: bool,
@@ -72,6 +87,8 @@ impl Output {
             frame: Vec::new(),
             written: 0,
             kept: None,
+            large: Vec::new(),
+            small_uses: 0,
             pace,
             broken: false,
         }
@@ -100,7 +117,10 @@ impl Output {
             log::warn!("{} bytes of an error do not fit a frame and are left out", payload.len());
             self.make_frame(message, &[])?;
         }
-        self.write_frame()
+        let flow = self.write_frame(&[]);
+        // An error may bring much.
+        self.frame.shrink_to(COPY_LIMIT);
+        flow
     }
 
     /// Gives the value of an item; `None` if it is too large for a frame.
@@ -122,10 +142,49 @@ impl Output {
                 return Ok(Some(Flow::Break(status)));
             }
         }
-        match self.make_frame(&FromWorker::Result { id, item }, value)? {
-            true => self.write_frame().map(Some),
-            false => Ok(None),
+        let message = FromWorker::Result { id, item };
+        if value.len() <= COPY_LIMIT {
+            return match self.make_frame(&message, value)? {
+                true => self.write_frame(&[]).map(Some),
+                false => Ok(None),
+            };
         }
+        self.frame.clear();
+        match envelope::append_head(&mut self.frame, &message, value.len()) {
+            Ok(()) => self.write_frame(value).map(Some),
+            Err(SendError::TooLarge(_)) => Ok(None),
+            Err(error) => Err(ServeError::Encode(error)),
+        }
+    }
+
+    /// Puts a buffer for results away if it is large, with the result in it that was written.
+    pub(crate) fn put_away(&mut self, result: &mut Vec<u8>) {
+        if result.capacity() <= KEPT_CAPACITY {
+            return;
+        }
+        let is_needed = result.len() > KEPT_CAPACITY;
+        self.small_uses = if is_needed { 0 } else { self.small_uses + 1 };
+        self.large = std::mem::take(result);
+        if self.small_uses == SMALL_USES || self.large.capacity() > KEPT_AT_MOST {
+            self.give_back();
+        }
+    }
+
+    /// An empty buffer for results, large if one was put away.
+    pub(crate) fn large_buffer(&mut self) -> Vec<u8> {
+        self.large.clear();
+        std::mem::take(&mut self.large)
+    }
+
+    /// Whether it holds more memory than an idle worker should.
+    pub(crate) const fn is_large(&self) -> bool {
+        self.large.capacity() > 0
+    }
+
+    /// Gives that back.
+    pub(crate) fn give_back(&mut self) {
+        self.large = Vec::new();
+        self.small_uses = 0;
     }
 
     pub(crate) fn keeps_something(&self) -> bool {
@@ -185,15 +244,13 @@ impl Output {
         }
     }
 
-    fn write_frame(&mut self) -> Result<Flow, ServeError> {
+    /// Writes the frame that was made, and what belongs to it and lies elsewhere.
+    fn write_frame(&mut self, rest: &[u8]) -> Result<Flow, ServeError> {
         flush_prints();
-        let written = (&*self.socket).write_all(&self.frame);
-        self.written += self.frame.len() as u64;
+        let written = write_both(&self.socket, &self.frame, rest);
+        self.written += (self.frame.len() + rest.len()) as u64;
         if let Some(kept) = self.kept.as_mut().filter(|_| written.is_ok()) {
             kept.empty(self.written);
-        }
-        if self.frame.capacity() > KEPT_CAPACITY {
-            self.frame = Vec::new();
         }
         self.conclude(written)
     }
@@ -204,6 +261,24 @@ fn flush_prints() {
     if let Err(error) = io::stdout().flush() {
         log::warn!("cannot write to standard output: {error}");
     }
+}
+
+/// Writes one behind the other, with as few system calls as there can be.
+fn write_both(mut socket: &Stream, first: &[u8], second: &[u8]) -> io::Result<()> {
+    let mut done = 0;
+    while done < first.len() && !second.is_empty() {
+        let rest = first.get(done..).unwrap_or_default();
+        match socket.write_vectored(&[IoSlice::new(rest), IoSlice::new(second)]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let rest = first.get(done..).unwrap_or_default();
+    socket.write_all(rest)?;
+    let of_second = done.saturating_sub(first.len());
+    socket.write_all(second.get(of_second..).unwrap_or_default())
 }
 
 impl Pace {

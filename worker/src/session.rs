@@ -21,7 +21,7 @@ use crate::{
     error::Error,
     in_hand::{self, Line},
     inbox::Inbox,
-    output::{Flow, KEPT_CAPACITY, Output},
+    output::{Flow, Output},
     registry::{Function, Functions},
     watch::Watch,
 };
@@ -203,6 +203,9 @@ impl<'a> Session<'a> {
     /// Runs a function on one item, so that `result` holds what it gives.
     fn run(&mut self, function: Result<&Function, &Error>, item: Item<'_>) -> Result<(), Error> {
         self.result.clear();
+        if self.result.capacity() == 0 {
+            self.result = self.output.borrow_mut().large_buffer();
+        }
         match function {
             Ok(function) => function.run(item, &mut self.result),
             Err(unknown) => Err(unknown.clone()),
@@ -221,9 +224,7 @@ impl<'a> Session<'a> {
         let error = match outcome {
             Ok(()) => {
                 let answered = self.output.borrow_mut().answer(id, item, &self.result)?;
-                if self.result.capacity() > KEPT_CAPACITY {
-                    self.result = Vec::new();
-                }
+                self.output.borrow_mut().put_away(&mut self.result);
                 match answered {
                     Some(flow) => return Ok(flow),
                     None => too_large(MAX_FRAME),
