@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, Read as _, Write as _},
+    io::{self, IoSlice, Read as _, Write as _},
     ops::Range,
     os::fd::{AsRawFd as _, RawFd},
     sync::Arc,
@@ -48,7 +48,7 @@ pub(super) struct Connection {
     outbound: VecDeque<Segment>,
     /// An empty buffer for the next frames.
     spare: Vec<u8>,
-    /// How much of the first segment is written.
+    /// How much is written of the first segment; beyond its end, of those behind it.
     written: usize,
     /// Writing is of no more use.
     deaf: bool,
@@ -161,19 +161,21 @@ impl Connection {
 
     /// Writes what can be written now. Tells whether all is written, or of no more use.
     pub(super) fn flush(&mut self) -> bool {
-        while let Some(segment) = self.outbound.front() {
-            let rest = segment.bytes().get(self.written..).unwrap_or_default();
-            if rest.is_empty() || self.deaf {
-                if let Some(Segment::Frames(mut frames)) = self.outbound.pop_front()
-                    && frames.capacity() <= KEPT_CAPACITY
-                {
-                    frames.clear();
-                    self.spare = frames;
+        loop {
+            self.drop_written();
+            let mut segments = self.outbound.iter().map(Segment::bytes);
+            let Some(first) = segments.next() else { return true };
+            let rest = first.get(self.written..).unwrap_or_default();
+            // The start of a call goes together with its payload, and what is behind that as well.
+            let written = match segments.next() {
+                None => self.stream.write(rest),
+                Some(second) => {
+                    let third = segments.next().unwrap_or_default();
+                    let all = [rest, second, third].map(IoSlice::new);
+                    self.stream.write_vectored(&all)
                 }
-                self.written = 0;
-                continue;
-            }
-            match self.stream.write(rest) {
+            };
+            match written {
                 Ok(count) => self.written += count,
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return false,
@@ -187,7 +189,23 @@ impl Connection {
                 },
             }
         }
-        true
+    }
+
+    /// Lets go of the segments that are written, or of no more use.
+    fn drop_written(&mut self) {
+        while let Some(segment) = self.outbound.front() {
+            let size = segment.bytes().len();
+            if !self.deaf && self.written < size {
+                return;
+            }
+            self.written = self.written.saturating_sub(size);
+            if let Some(Segment::Frames(mut frames)) = self.outbound.pop_front()
+                && frames.capacity() <= KEPT_CAPACITY
+            {
+                frames.clear();
+                self.spare = frames;
+            }
+        }
     }
 
     /// Whether writing failed, so that the last call cannot have been read in full.
