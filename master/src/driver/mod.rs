@@ -16,6 +16,7 @@ mod gate;
 mod guardian;
 mod hearing;
 mod memory;
+mod obeying;
 mod observing;
 mod output;
 mod perform;
