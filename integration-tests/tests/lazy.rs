@@ -184,6 +184,38 @@ fn what_cannot_be_encoded_costs_its_place_alone() {
     });
 }
 
+/// The thread that takes the inputs ends, also if the map goes between two of them.
+#[test]
+fn inputs_are_dropped_with_their_map() {
+    watched(|| {
+        let pool = pool(1).build().unwrap();
+        let (give, taken) = mpsc::channel::<Imap<i64>>();
+        let (lives, ended) = mpsc::channel::<()>();
+        let (mut inputs_taken, mut map) = (0, None);
+        let inputs = std::iter::from_fn(move || {
+            let _ = &lives;
+            inputs_taken += 1;
+            match inputs_taken {
+                // That results are small is known from the first one on: then many inputs are wanted.
+                2 => {
+                    let mut results = taken.recv().unwrap();
+                    assert_eq!(results.next().unwrap().unwrap(), 4);
+                    map = Some(results);
+                }
+                10 => {
+                    drop(map.take());
+                    return Some(Fragile(3));
+                }
+                _ => {}
+            }
+            Some(Fragile(2))
+        });
+        give.send(pool.imap("square", inputs).unwrap()).unwrap();
+        let ended = ended.recv_timeout(Duration::from_secs(10));
+        assert_eq!(ended, Err(mpsc::RecvTimeoutError::Disconnected));
+    });
+}
+
 #[test]
 fn an_input_that_fails_or_panics_ends_after_what_came_before() {
     let check = |mut results: Imap<i64>, needle: &str| {

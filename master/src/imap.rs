@@ -188,11 +188,14 @@ fn feed<A: Serialize, E: fmt::Display>(
                 Some(End::Failure(Error::Input(text)))
             });
         }
-        if items.len() > 0 {
+        let any = items.len() > 0;
+        if any {
             feeder.feed(items, Some(chunk_size as u64));
         }
         match end {
-            None => {}
+            None if any => {}
+            // No more inputs are wanted.
+            None => return,
             // Costs this input alone.
             Some(End::NotEncoded(error)) => feeder.fail(error),
             Some(End::Failure(error)) => return feeder.end_with(&error),
