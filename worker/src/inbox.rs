@@ -18,6 +18,7 @@ use protocol::{envelope, frame::Decoder, limits::MAX_FRAME, message::FromMaster}
 
 use crate::{
     connection::{ServeError, is_gone},
+    memory,
     output::Output,
 };
 
@@ -125,6 +126,7 @@ impl Inbox {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     decoder.give_back();
                     output.borrow_mut().give_back();
+                    memory::give_back();
                 }
                 Err(error) if is_gone(&error) => {
                     log::info!("the master is gone: {error}");

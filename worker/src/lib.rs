@@ -55,6 +55,7 @@ mod in_hand;
 mod inbox;
 mod kept;
 mod mapping;
+mod memory;
 mod output;
 mod session;
 mod watch;
