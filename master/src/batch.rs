@@ -112,14 +112,30 @@ pub(crate) struct Submission {
     pub(crate) function: String,
     pub(crate) items: Items,
     pub(crate) sink: Arc<dyn Sink>,
+    /// The stream that it is a part of, by a number that no submission has.
+    stream: Option<u64>,
 }
 
 impl Submission {
     pub(crate) fn new(function: String, items: Items, sink: Arc<dyn Sink>) -> Self {
-        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
-        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Self { id, function, items, sink }
+        Self { id: fresh_id(), function, items, sink, stream: None }
     }
+
+    /// A part of a stream, which got its number from [`fresh_id`].
+    pub(crate) fn of_stream(
+        stream: u64,
+        function: String,
+        items: Items,
+        sink: Arc<dyn Sink>,
+    ) -> Self {
+        Self { id: fresh_id(), function, items, sink, stream: Some(stream) }
+    }
+}
+
+/// A number that nothing else of this process has.
+pub(crate) fn fresh_id() -> u64 {
+    static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+    NEXT_ID.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Drop for Submission {
@@ -131,6 +147,10 @@ impl Drop for Submission {
 impl machine::Batch for Arc<Submission> {
     fn id(&self) -> u64 {
         self.id
+    }
+
+    fn job(&self) -> Option<u64> {
+        self.stream.or_else(|| (self.items.len() > 1).then_some(self.id))
     }
 
     fn bytes(&self, items: Range<u64>) -> u64 {

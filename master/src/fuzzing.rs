@@ -52,6 +52,10 @@ impl machine::Batch for Load {
         self.id
     }
 
+    fn job(&self) -> Option<u64> {
+        Some(self.id)
+    }
+
     fn bytes(&self, items: Range<u64>) -> u64 {
         items.end - items.start
     }

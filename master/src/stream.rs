@@ -19,7 +19,7 @@ use std::{
 use self::outcomes::{Block, Outcomes};
 
 use crate::{
-    batch::{Items, Sink, Submission, Values},
+    batch::{Items, Sink, Submission, Values, fresh_id},
     driver::{Command, Handle, Observer, Source, now},
     error::Error,
 };
@@ -77,7 +77,8 @@ pub(crate) fn stream(
     let outcomes = Outcomes::new(options.ordered);
     let state = State { open: Some(open), outcomes, ..State::default() };
     let changed = Condvar::new();
-    let shared = Arc::new(Shared { function, options, state: Mutex::new(state), changed });
+    let shared =
+        Arc::new(Shared { id: fresh_id(), function, options, state: Mutex::new(state), changed });
     let observer: Arc<dyn Observer> = Arc::clone(&shared) as _;
     handle.observe(&observer);
     let stream = Stream {
@@ -117,6 +118,8 @@ pub(crate) struct Stream {
 }
 
 struct Shared {
+    /// The number of the stream, by which its submissions are known to be of one job.
+    id: u64,
     function: String,
     options: StreamOptions,
     state: Mutex<State>,
@@ -341,9 +344,9 @@ impl State {
         };
         let sink = Arc::new(sink);
         let function = shared.function.clone();
-        let submission = Arc::new(Submission::new(function, items, Arc::clone(&sink) as _));
+        let submission = Submission::of_stream(shared.id, function, items, Arc::clone(&sink) as _);
         self.open_batches.insert(*sink.batch.get_or_init(|| submission.id));
-        Some((submission, self.chunk_size))
+        Some((Arc::new(submission), self.chunk_size))
     }
 }
 

@@ -222,11 +222,16 @@ impl Shared {
     /// A command has come: somebody is to look at it.
     fn tell_of_command(&self) {
         if self.listening.load(SeqCst) {
-            if let Err(error) = self.waker.wake() {
-                log::error!("cannot wake the supervisor: {error}");
-            }
+            self.wake();
         } else {
             self.desk.summon();
+        }
+    }
+
+    /// Has whoever drives the loop look what there is.
+    fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            log::error!("cannot wake the supervisor: {error}");
         }
     }
 
@@ -318,11 +323,7 @@ impl Handle {
             return None;
         }
         let supervisor = shared.desk.take().or_else(|| {
-            let ask = || {
-                if let Err(error) = shared.waker.wake() {
-                    log::error!("cannot wake the supervisor: {error}");
-                }
-            };
+            let ask = || shared.wake();
             let at_rest = shared.at_rest.load(SeqCst);
             at_rest.then(|| shared.desk.take_over(HANDED_OVER_WITHIN, ask)).flatten()
         })?;
@@ -414,10 +415,10 @@ pub(crate) struct Turn<'a> {
 
 impl Turn<'_> {
     /// Drives the loop until `enough` holds, or until others have to go on with it.
-    pub(crate) fn drive(&mut self, mut enough: impl FnMut() -> bool) {
+    pub(crate) fn drive(&mut self, enough: impl FnMut() -> bool) {
         if let Some(supervisor) = &mut self.supervisor {
             let driving = self.shared.desk.drive_here();
-            supervisor.drive(Driver::Caller, |_| enough());
+            supervisor.drive(Driver::Caller, enough);
             drop(driving);
         }
     }

@@ -165,7 +165,7 @@ impl Supervisor {
         supervisor.begin();
         loop {
             let desk = &shared.desk;
-            supervisor.drive(Driver::Thread, |_| desk.is_wanted());
+            supervisor.drive(Driver::Thread, || desk.is_wanted());
             if supervisor.ended || supervisor.broken {
                 break;
             }
@@ -189,13 +189,13 @@ impl Supervisor {
     }
 
     /// Waits for events and handles them, until `enough` holds or the pool has ended.
-    pub(super) fn drive(&mut self, driver: Driver, mut enough: impl FnMut(&Self) -> bool) {
+    pub(super) fn drive(&mut self, driver: Driver, mut enough: impl FnMut() -> bool) {
         let mut happened = std::mem::replace(&mut self.happened, mio::Events::with_capacity(0));
         // What comes behind the end is refused with its reason.
         if !self.ended && self.obey_all(self.time()) {
             self.settle(driver);
         }
-        while !self.ended && !self.broken && !enough(self) {
+        while !self.ended && !self.broken && !enough() {
             if driver == Driver::Caller && !self.is_for_callers() {
                 break;
             }

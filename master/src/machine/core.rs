@@ -25,7 +25,7 @@ use super::{
     jitter::Jitter,
     marks::Marks,
     pace::Paces,
-    queue::Queue,
+    queue::{Offer, Queue},
     worker::{Serving, State, Worker, lookahead},
 };
 
@@ -159,7 +159,7 @@ impl<B: Batch> Machine<B> {
         let Some(in_flight) = worker.in_flight_mut() else { return Answer::Refused };
         let may_be_again = verdict == Verdict::Failed && self.settings.retry_failed;
         let again = may_be_again.then(|| in_flight.first_item()).flatten();
-        let function = in_flight.running().map(|(.., function)| function);
+        let kind = in_flight.kind();
         let answer = in_flight.answer(now, call, items);
         let count = match &answer {
             Answer::Accepted { items, .. } => items.end - items.start,
@@ -170,7 +170,7 @@ impl<B: Batch> Machine<B> {
             // What it still says is of no interest, whatever it is.
             (State::Stopping { .. }, Answer::Refused) => return Answer::Late { items: 1 },
             (State::Serving(serving), Answer::Accepted { .. } | Answer::Late { .. }) => {
-                serving.count_answers(now, function, count);
+                serving.count_answers(now, kind, count);
                 let is_first = worker.answered == 0;
                 worker.answered += count;
                 if is_first {
@@ -181,8 +181,8 @@ impl<B: Batch> Machine<B> {
         }
         match answer {
             Answer::Accepted { batch, items } => {
-                if let Some(function) = function {
-                    self.note_verdict(id, function, verdict, count);
+                if let Some(kind) = kind {
+                    self.note_verdict(id, kind.function, verdict, count);
                 }
                 if let Some(again) = again
                     && self.retry_failed(now, again, items.start)
@@ -487,9 +487,9 @@ impl<B: Batch> Machine<B> {
         }
         for worker in self.workers.values_mut() {
             if let State::Serving(serving) = &mut worker.state
-                && let Some((function, time, items)) = serving.measure(now)
+                && let Some((kind, time, items)) = serving.measure(now)
             {
-                self.paces.note(function, time, items);
+                self.paces.note(kind, time, items);
             }
         }
         if !self.queue.has_ready() {
@@ -519,8 +519,15 @@ impl<B: Batch> Machine<B> {
         let functions = &serving.repertoire.functions;
         let can_run = |function: FunctionId| functions.contains(&function);
         let (paces, workers, cpus) = (&self.paces, self.seats.len(), self.settings.cpus);
-        let fair = |function: FunctionId, waiting| paces.chunk(function, waiting, workers, cpus);
-        let Some(taken) = self.queue.take(left, can_run, fair) else { return false };
+        let size = |offer: Offer| {
+            let Offer { kind, chunk_size, waiting } = offer;
+            // How long these take is to be seen with one of them before another waits behind it.
+            if !only_idle && serving.item_time(kind).is_none() {
+                return 0;
+            }
+            chunk_size.unwrap_or_else(|| paces.chunk(kind, waiting, workers, cpus))
+        };
+        let Some(taken) = self.queue.take(left, can_run, size) else { return false };
         let on_trial = self.is_on_trial(id);
         let Some(Worker { given, group, state: State::Serving(serving), .. }) =
             self.workers.get_mut(&id)

@@ -14,6 +14,10 @@ impl Batch for Load {
         0
     }
 
+    fn job(&self) -> Option<u64> {
+        Some(0)
+    }
+
     fn bytes(&self, items: Range<u64>) -> u64 {
         (items.end - items.start) * 3
     }

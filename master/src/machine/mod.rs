@@ -74,6 +74,10 @@ pub(crate) trait Batch: Clone {
     /// A number that no other submission has.
     fn id(&self) -> u64;
 
+    /// The job that its items are part of, and in which they are taken to be alike; `None` if it is
+    /// taken for like any other of its function.
+    fn job(&self) -> Option<u64>;
+
     /// The size of the encoded arguments of `items`, in bytes.
     fn bytes(&self, items: Range<u64>) -> u64;
 }

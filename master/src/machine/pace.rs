@@ -8,9 +8,17 @@ use super::{FunctionId, queue::Waiting, worker::sharing};
 /// takes to send a chunk and to wake its worker for it, and little to wait for at the end.
 pub(super) const CHUNK_TIME: Duration = Duration::from_millis(2);
 
+/// What items are taken to be alike by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kind {
+    pub(super) function: FunctionId,
+    /// Other arguments may take another time: what was measured in one job says nothing of the next.
+    pub(super) job: Option<u64>,
+}
+
 /// What an item takes, by recent measure.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Pace {
+struct Pace {
     nanoseconds: u64,
     items: u64,
 }
@@ -18,7 +26,7 @@ pub(super) struct Pace {
 impl Pace {
     /// Takes in how long some items took. A longer time counts at once, a shorter one by and by, so
     /// that windows and chunks shrink faster than they grow.
-    pub(super) fn note(&mut self, time: Duration, items: u64) {
+    fn note(&mut self, time: Duration, items: u64) {
         if items == 0 {
             return;
         }
@@ -34,38 +42,54 @@ impl Pace {
     }
 
     /// `None` before the first measure.
-    pub(super) fn item_time(&self) -> Option<Duration> {
+    fn item_time(&self) -> Option<Duration> {
         self.nanoseconds.checked_div(self.items).map(Duration::from_nanos)
+    }
+}
+
+/// The pace at the kind of items that was measured last.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct KnownPace {
+    pace: Pace,
+    job: Option<u64>,
+}
+
+impl KnownPace {
+    /// Takes in how long some items took, in this job if it was one.
+    pub(super) fn note(&mut self, job: Option<u64>, time: Duration, items: u64) {
+        if job.is_some() && self.job != job {
+            *self = Self { pace: Pace::default(), job };
+        }
+        self.pace.note(time, items);
+    }
+
+    /// What an item of this job takes; `None` before the first measure in it.
+    pub(super) fn item_time(&self, job: Option<u64>) -> Option<Duration> {
+        (job.is_none() || self.job == job).then(|| self.pace.item_time()).flatten()
     }
 }
 
 /// The pace of each function, over all workers.
 #[derive(Debug, Default)]
-pub(super) struct Paces(Vec<Pace>);
+pub(super) struct Paces(Vec<KnownPace>);
 
 impl Paces {
-    pub(super) fn note(&mut self, function: FunctionId, time: Duration, items: u64) {
-        let index = function.0 as usize;
+    pub(super) fn note(&mut self, kind: Kind, time: Duration, items: u64) {
+        let index = kind.function.0 as usize;
         if self.0.len() <= index {
-            self.0.resize(index + 1, Pace::default());
+            self.0.resize(index + 1, KnownPace::default());
         }
         if let Some(pace) = self.0.get_mut(index) {
-            pace.note(time, items);
+            pace.note(kind.job, time, items);
         }
     }
 
     /// How many items to send together where that is left to the pool: what takes about
     /// [`CHUNK_TIME`], and towards the end ever fewer, so that all workers finish at about the same
     /// time. One as long as nothing is known.
-    pub(super) fn chunk(
-        &self,
-        function: FunctionId,
-        waiting: Waiting,
-        workers: usize,
-        cpus: usize,
-    ) -> u64 {
-        let pace = self.0.get(function.0 as usize).copied().unwrap_or_default();
-        let Some(item_time) = pace.item_time() else { return 1 };
+    pub(super) fn chunk(&self, kind: Kind, waiting: Waiting, workers: usize, cpus: usize) -> u64 {
+        let pace = self.0.get(kind.function.0 as usize).copied().unwrap_or_default();
+        let Some(item_time) = pace.item_time(kind.job) else { return 1 };
         let chunk_time = CHUNK_TIME.saturating_mul(sharing(workers, cpus));
         let quick = chunk_time.as_nanos() / item_time.as_nanos().max(1);
         let quick = u64::try_from(quick).unwrap_or(u64::MAX);
@@ -101,7 +125,8 @@ mod tests {
 
     #[test]
     fn chunks_follow_the_pace_and_shrink_towards_the_end() {
-        let function = FunctionId(1);
+        let of = |function| Kind { function: FunctionId(function), job: Some(5) };
+        let function = of(1);
         let mut paces = Paces::default();
         assert_eq!(paces.chunk(function, Waiting::WithMoreBehind, 2, 2), 1);
         paces.note(function, 10_000 * MICROSECOND, 1_000);
@@ -114,7 +139,11 @@ mod tests {
         assert_eq!(shared, 32 * quick, "each of them has a 32nd of a CPU");
         paces.note(function, 10 * CHUNK_TIME, 1);
         assert_eq!(paces.chunk(function, Waiting::Last(100), 2, 2), 1);
-        paces.note(FunctionId(7), Duration::ZERO, 1);
-        assert_eq!(paces.chunk(FunctionId(7), Waiting::Last(100), 2, 2), 25);
+        paces.note(of(7), Duration::ZERO, 1);
+        let other = Kind { job: Some(6), ..of(7) };
+        assert_eq!(paces.chunk(other, Waiting::WithMoreBehind, 2, 2), 1, "it may take longer");
+        let any = Kind { job: None, ..of(7) };
+        assert!(paces.chunk(any, Waiting::WithMoreBehind, 2, 2) > 1);
+        assert_eq!(paces.chunk(of(7), Waiting::Last(100), 2, 2), 25);
     }
 }

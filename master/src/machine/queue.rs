@@ -9,7 +9,7 @@ use std::{
     ops::{Range, RangeInclusive},
 };
 
-use super::{Batch, Chunk, FunctionId, Time, WorkerId};
+use super::{Batch, Chunk, FunctionId, Time, WorkerId, pace::Kind};
 
 /// A call carries no more than this many bytes of arguments, unless a single item has more:
 /// 4 MiB. It bounds what a death makes the pool send again, whatever the chunk size.
@@ -22,6 +22,14 @@ struct Run<B> {
     items: Range<u64>,
     /// How many go together; `None` if that is left to the pool.
     chunk_size: Option<u64>,
+}
+
+/// A run that a chunk may be taken of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Offer {
+    pub(super) kind: Kind,
+    pub(super) chunk_size: Option<u64>,
+    pub(super) waiting: Waiting,
 }
 
 /// How many items wait, of which a chunk is to be taken.
@@ -183,12 +191,12 @@ impl<B: Batch> Queue<B> {
     }
 
     /// Takes up to `limit` items, of the chunk that has waited longest among the functions that
-    /// `can_run` names. `fair` tells how many go together where that is left to the pool.
+    /// `can_run` names. `size` tells how many go together; none of them if that is 0.
     pub(super) fn take(
         &mut self,
         limit: u64,
         can_run: impl Fn(FunctionId) -> bool,
-        fair: impl Fn(FunctionId, Waiting) -> u64,
+        size: impl Fn(Offer) -> u64,
     ) -> Option<Taken<B>> {
         let function = self
             .runs
@@ -201,13 +209,15 @@ impl<B: Batch> Queue<B> {
         let mut first = runs.first_entry()?;
         let (sequence, _) = *first.key();
         let run = first.get_mut();
-        let together = run.chunk_size.unwrap_or_else(|| {
-            let waiting = match more_behind {
-                true => Waiting::WithMoreBehind,
-                false => Waiting::Last(run.items.end - run.items.start),
-            };
-            fair(function, waiting)
-        });
+        let waiting = match more_behind {
+            true => Waiting::WithMoreBehind,
+            false => Waiting::Last(run.items.end - run.items.start),
+        };
+        let kind = Kind { function, job: run.batch.job() };
+        let together = size(Offer { kind, chunk_size: run.chunk_size, waiting });
+        if together == 0 {
+            return None;
+        }
         let count = items_that_fit(run, limit.min(together));
         let items = run.items.start..run.items.start + count;
         run.items.start = items.end;
@@ -363,17 +373,21 @@ mod tests {
             self.0
         }
 
+        fn job(&self) -> Option<u64> {
+            None
+        }
+
         fn bytes(&self, _: Range<u64>) -> u64 {
             0
         }
     }
 
     fn take_all(queue: &mut Queue<Numbered>) {
-        while queue.take(9, |_| true, |_, _| 9).is_some() {}
+        while queue.take(9, |_| true, |_| 9).is_some() {}
     }
 
     fn put_back_and_take(queue: &mut Queue<Numbered>) {
-        let taken = queue.take(9, |_| true, |_, _| 9).unwrap();
+        let taken = queue.take(9, |_| true, |_| 9).unwrap();
         take_all(queue);
         queue.put_back(taken, 1..3);
         assert!(!queue.batches.is_empty() && !queue.is_empty());

@@ -61,6 +61,10 @@ impl Batch for Load {
         self.id as u64
     }
 
+    fn job(&self) -> Option<u64> {
+        (self.ends.len() > 1).then_some(self.id as u64)
+    }
+
     fn bytes(&self, items: Range<u64>) -> u64 {
         let end = |item: u64| {
             let before = usize::try_from(item).unwrap().checked_sub(1);

@@ -4,7 +4,10 @@ use std::{collections::VecDeque, ops::Range, time::Duration};
 
 use super::{
     Answer, Batch, CallId, FunctionId, Generation, GroupId, Repertoire, Settings, SlotId, Time,
-    TimeLimit, budget::FailedStart, pace::Pace, queue::Taken,
+    TimeLimit,
+    budget::FailedStart,
+    pace::{Kind, KnownPace},
+    queue::Taken,
 };
 
 /// While a worker has less than this much work before it, by the measured time of its items, it
@@ -84,11 +87,11 @@ pub(super) struct Serving<B> {
     /// Since when it has been idle, if it is.
     pub(super) idle_since: Time,
     /// What an item takes by recent measure.
-    pace: Pace,
+    pace: KnownPace,
     measured_at: Time,
-    /// How many items it has answered since, and of which function they were, if of one.
+    /// How many items it has answered since, and of which kind they were, if of one.
     answers_since: u64,
-    answered: Option<FunctionId>,
+    answered: Option<Kind>,
 }
 
 /// The calls that were sent to a worker and are not answered in full, in order.
@@ -231,6 +234,12 @@ impl<B: Batch> InFlight<B> {
         Some((first.call, first.answered, first.taken.chunk.function))
     }
 
+    /// Of which kind the item is that may be running.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        let chunk = &self.calls.front()?.taken.chunk;
+        Some(Kind { function: chunk.function, job: chunk.batch.job() })
+    }
+
     /// The item that may be running, and the chunk that it is of.
     pub(super) fn first_item(&self) -> Option<Taken<B>> {
         self.calls.front().map(|first| first.taken.clone())
@@ -299,7 +308,7 @@ impl<B: Batch> Serving<B> {
             in_flight: InFlight::new(now),
             since: now,
             idle_since: now,
-            pace: Pace::default(),
+            pace: KnownPace::default(),
             measured_at: now,
             answers_since: 0,
             answered: None,
@@ -314,10 +323,10 @@ impl<B: Batch> Serving<B> {
         self.in_flight.push(now, call, taken);
     }
 
-    pub(super) fn count_answers(&mut self, now: Time, function: Option<FunctionId>, answers: u64) {
+    pub(super) fn count_answers(&mut self, now: Time, kind: Option<Kind>, answers: u64) {
         self.answered = match self.answers_since {
-            0 => function,
-            _ => self.answered.filter(|&before| Some(before) == function),
+            0 => kind,
+            _ => self.answered.filter(|&before| Some(before) == kind),
         };
         self.answers_since += answers;
         if self.in_flight.is_empty() {
@@ -344,15 +353,21 @@ impl<B: Batch> Serving<B> {
     }
 
     /// Takes the time that the answers since the last measure took. Gives it, with how many they
-    /// are, if all were of one function.
-    pub(super) fn measure(&mut self, now: Time) -> Option<(FunctionId, Duration, u64)> {
+    /// are, if all were of one kind.
+    pub(super) fn measure(&mut self, now: Time) -> Option<(Kind, Duration, u64)> {
         let answers = std::mem::take(&mut self.answers_since);
         if answers == 0 {
             return None;
         }
         let time = now.saturating_sub(std::mem::replace(&mut self.measured_at, now));
-        self.pace.note(time, answers);
-        self.answered.map(|function| (function, time, answers))
+        let kind = self.answered;
+        self.pace.note(kind.and_then(|kind| kind.job), time, answers);
+        kind.map(|kind| (kind, time, answers))
+    }
+
+    /// What an item of this kind takes by recent measure, if that is known.
+    pub(super) fn item_time(&self, kind: Kind) -> Option<Duration> {
+        self.pace.item_time(kind.job)
     }
 
     /// Whether one more call may be sent, to a worker that is to have so much work before it.
@@ -368,7 +383,7 @@ impl<B: Batch> Serving<B> {
         if self.in_flight.futile.is_some() {
             return false;
         }
-        let Some(item_time) = self.pace.item_time() else { return false };
+        let Some(item_time) = self.pace.item_time(None) else { return false };
         let calls = self.in_flight.calls.len();
         if calls >= MAX_CALLS_IN_FLIGHT || self.in_flight.bytes >= MAX_BYTES_IN_FLIGHT {
             return false;

@@ -333,6 +333,30 @@ fn the_idle_come_first_and_nobody_is_sent_more_behind_a_long_item() {
     assert_eq!(rig.outstanding(1), 1, "so was that of the other");
 }
 
+/// Other arguments may take another time, so each batch begins with one item for each worker.
+#[test]
+fn what_was_quick_before_says_nothing_of_the_next_batch() {
+    for chunk_size in [None, Some(1)] {
+        let mut rig = Rig::serving(settings(2));
+        rig.submit(F, 200, chunk_size);
+        while rig.completed.len() < 200 {
+            let worker = u64::from(rig.outstanding(0) < rig.outstanding(1));
+            rig.answer_after(worker, Duration::from_micros(1));
+        }
+        rig.submit(F, 100, chunk_size);
+        assert_eq!((rig.outstanding(0), rig.outstanding(1)), (1, 1), "{chunk_size:?}");
+        rig.answer_after(0, Duration::from_millis(10));
+        assert_eq!((rig.outstanding(0), rig.outstanding(1)), (1, 1), "they are long");
+        // Calls for one item each are of no batch: what is known of their function counts.
+        let mut rig = Rig::serving(settings(1));
+        for _ in 0..10 {
+            rig.submit(F, 1, chunk_size);
+        }
+        rig.answer_after(0, Duration::from_micros(1));
+        assert_eq!(rig.outstanding(0), 9);
+    }
+}
+
 #[test]
 fn workers_leave_after_their_limit_and_calls_are_cut_to_it() {
     for chunk_size in [1, 10] {

@@ -136,7 +136,9 @@ fn a_pool_does_not_grow_for_the_window_of_one_worker() {
     let stays = 1;
     rig.submit(F, 1, 1);
     rig.answer_after(stays, Duration::from_micros(10));
-    rig.submit(F, 20, 1);
+    for _ in 0..20 {
+        rig.submit(F, 1, 1);
+    }
     assert_eq!((rig.outstanding(stays), rig.started.len()), (20, 2));
 }
 

@@ -96,7 +96,8 @@ fn whoever_ends_what_it_was_told_to_goes_on_with_what_it_has() {
     let mut rig = listening(timely(0));
     rig.submit(F, 1, 1);
     rig.answer_after(0, Duration::from_micros(10));
-    rig.submit(F, 3, 2);
+    rig.submit(F, 2, 2);
+    rig.submit(F, 1, 1);
     assert_eq!(rig.outstanding(0), 3);
     rig.pass(SECOND);
     rig.answer_after(0, SECOND - MILLISECOND);
