@@ -166,7 +166,8 @@ macro_rules! waiting {
 
 /// The results of a `map`, once they are there.
 ///
-/// Made by [`crate::Pool::map_async`] and its relatives. It is also a future, for any executor.
+/// Made by [`crate::Pool::map_async`] and its relatives. It is also a future, for any executor. Its waker may
+/// run on a thread that drives the pool: it must not wait for a result of that pool.
 /// Dropping it does not cancel anything.
 ///
 /// ```
@@ -294,7 +295,8 @@ impl<R: FromResult> Future for MapResult<R> {
 
 /// The result of a single call, once it is there.
 ///
-/// Made by [`crate::Pool::apply_async`] and its relatives. It is also a future, for any executor.
+/// Made by [`crate::Pool::apply_async`] and its relatives. It is also a future, for any executor. Its waker may
+/// run on a thread that drives the pool: it must not wait for a result of that pool.
 /// Dropping it does not cancel anything.
 ///
 /// ```

@@ -225,6 +225,17 @@ pub struct Item<'a> {
 /// The items of the payload of a call, in order; the payload holds them and nothing else, which
 /// is found out here for all of them.
 ///
+/// ```
+/// use protocol::{envelope, message::Call};
+///
+/// let call = Call { id: 1, function: "f".into(), items: 2, keywords: false, last: false };
+/// // [5] and then [].
+/// let items: Vec<_> = envelope::items(&call, &[0x91, 5, 0x90])?.collect();
+/// assert_eq!((items[0].positional, items[1].positional), (&[0x91, 5][..], &[0x90][..]));
+/// assert!(envelope::items(&call, &[0x91, 5]).is_err(), "the second is missing");
+/// # Ok::<(), protocol::envelope::EnvelopeError>(())
+/// ```
+///
 /// # Errors
 /// [`EnvelopeError::Payload`] if there are no items, too few or too many values, or values of
 /// another type.

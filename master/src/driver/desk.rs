@@ -41,6 +41,15 @@ struct Place {
     lost: bool,
 }
 
+impl Place {
+    /// Takes the supervisor for a caller.
+    fn take(&mut self) -> Option<Box<Supervisor>> {
+        let supervisor = self.supervisor.take()?;
+        self.taken += 1;
+        Some(supervisor)
+    }
+}
+
 impl Desk {
     fn lock(&self) -> MutexGuard<'_, Place> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
@@ -63,10 +72,7 @@ impl Desk {
 
     /// Takes it, if it lies there.
     pub(super) fn take(&self) -> Option<Box<Supervisor>> {
-        let mut place = self.lock();
-        let supervisor = place.supervisor.take()?;
-        place.taken += 1;
-        Some(supervisor)
+        self.lock().take()
     }
 
     /// Takes it as soon as whoever drives it puts it down. `ask` makes him look who wants it.
@@ -87,9 +93,7 @@ impl Desk {
         let waited = self.changed.wait_timeout_while(place, patience, waits);
         let (mut place, _) = waited.unwrap_or_else(PoisonError::into_inner);
         place.wanted -= 1;
-        let supervisor = place.supervisor.take()?;
-        place.taken += 1;
-        Some(supervisor)
+        place.take()
     }
 
     /// A caller puts it back. The supervisor's thread takes it at once if there is something to do.

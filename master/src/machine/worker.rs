@@ -64,6 +64,7 @@ pub(super) struct Worker<B> {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all workers serve nearly all the time")]
 pub(super) enum State<B> {
     /// Started; its hello is awaited.
     Greeting { hello_by: Time, ready_by: Time },
