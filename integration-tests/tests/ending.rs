@@ -7,6 +7,11 @@ use std::time::Duration;
 use integration_tests::{Deadline, Running, check_all, leftovers, master, master_with};
 use rustix::process::Signal;
 
+#[path = "support/processes.rs"]
+mod processes;
+
+use processes::wait_for_guardian;
+
 /// How long an end may take that nobody resists.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -28,6 +33,9 @@ fn end_within(time: Duration, mut running: Running, signal: Signal, status: i32)
 
 fn end(time: Duration, running: Running, signal: Signal, status: i32) {
     assert!(leftovers::count_processes(running.mark()) > 1, "the workers carry the mark");
+    if signal == Signal::KILL {
+        wait_for_guardian(&running);
+    }
     let deadline = Deadline::after(time);
     running.signal(signal);
     running.finish().ended(status);

@@ -14,14 +14,10 @@ use rustix::process::{Pid, Signal, kill_process};
 #[path = "support/processes.rs"]
 mod processes;
 
-use processes::{children_of, guardian_of, wait_for};
+use processes::{children_of, guardian_of, wait_for, wait_for_guardian};
 
 /// How long all may take that a killed master leaves to others.
 const SOON: Duration = Duration::from_secs(5);
-
-fn wait_for_guardian(running: &Running) -> Pid {
-    wait_for("a guardian", || guardian_of(running.pid()))
-}
 
 /// Kills the master; the harness checks that no process and no file is left.
 #[track_caller]

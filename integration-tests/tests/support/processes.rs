@@ -4,7 +4,7 @@
 
 use std::{fs, time::Duration};
 
-use integration_tests::Deadline;
+use integration_tests::{Deadline, Running};
 use rustix::process::Pid;
 
 /// How long a condition may take that nothing resists.
@@ -29,6 +29,12 @@ pub(crate) fn guardian_of(master: Pid) -> Option<Pid> {
         let command = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
         command.ends_with(b"\0master-guardian\0")
     })
+}
+
+/// Waits until a run has its guardian: until then nobody does what a killed master leaves undone.
+#[track_caller]
+pub(crate) fn wait_for_guardian(running: &Running) -> Pid {
+    wait_for("a guardian", || guardian_of(running.pid()))
 }
 
 /// All children of a process, those that were not reaped yet too.

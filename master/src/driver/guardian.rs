@@ -65,7 +65,7 @@ done
 /// at once is not tried for ever.
 const MAX_SUCCESSORS: usize = 16;
 
-/// How long a pool for a single call goes without a guardian. A short call is over by then, and to
+/// How long a pool for a single `apply` goes without a guardian. A short call is over by then, and to
 /// start and end a shell would take a good part of the time that it takes.
 const SINGLE_CALL: Duration = Duration::from_millis(3);
 
@@ -277,10 +277,10 @@ impl Watch {
         Self { guardian, watched: None, wanted: None }
     }
 
-    /// Notes that a worker was started, perhaps one for a single call.
-    pub(super) fn note_start(&mut self, time: Time, single_call: bool) {
+    /// Notes that a worker was started, perhaps for something that may well be short.
+    pub(super) fn note_start(&mut self, time: Time, short: bool) {
         if self.watched.is_none() && self.wanted.is_none() {
-            self.wanted = Some(if single_call { time + SINGLE_CALL } else { time });
+            self.wanted = Some(if short { time + SINGLE_CALL } else { time });
         }
     }
 

@@ -96,7 +96,9 @@ impl Supervisor {
                     status.exit_watch = exit_watch;
                 });
                 self.processes.insert(worker, process);
-                self.guard.note_start(time, self.plan.surroundings.single_call);
+                // A process is there to run for a while, so it is worth a guardian at once.
+                let short = self.plan.surroundings.single_call && !one_call;
+                self.guard.note_start(time, short);
             }
             Err(NotStarted { error, fault }) => {
                 self.gate.forget(worker);
