@@ -21,6 +21,13 @@ const WORTHWHILE: u32 = 4;
 /// After so many it has paid, and earlier failures are forgotten.
 const LONG_SERIES: u32 = 1_000;
 
+/// What an answer costs that does not come while it is looked for, in answers that do: a little more
+/// than is saved by each of them.
+const PRICE: u32 = 4;
+
+/// So much is saved up for that at most, so that it ends soon where calls become longer.
+const MAX_CREDIT: u32 = 32;
+
 /// How often to look whether others want the CPUs.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -35,6 +42,10 @@ pub(super) struct Spinning {
     answered_at: Time,
     /// How many calls followed one another quickly.
     series: u32,
+    /// The answer to the last call was looked for, and not in vain so far.
+    looks: bool,
+    /// How many answers were found, less what it cost to look for others in vain.
+    credit: u32,
     /// Not before this time.
     not_before: Time,
     pauses: u32,
@@ -46,6 +57,8 @@ impl Spinning {
             load: Load::new(),
             answered_at: Duration::ZERO,
             series: 0,
+            looks: false,
+            credit: 0,
             not_before: Duration::ZERO,
             pauses: 0,
         }
@@ -55,11 +68,18 @@ impl Spinning {
     pub(super) fn begin(&mut self, now: Time) -> bool {
         let follows = now.saturating_sub(self.answered_at) <= SERIES;
         self.series = if follows { self.series.saturating_add(1) } else { 0 };
-        self.series >= WORTHWHILE && self.not_before <= now && self.load.has_room(now)
+        self.looks = self.series >= WORTHWHILE && self.not_before <= now && self.load.has_room(now);
+        self.looks
     }
 
     /// The answer did not come while it was looked for.
     pub(super) fn looked_in_vain(&mut self, now: Time) {
+        self.looks = false;
+        if let Some(rest) = self.credit.checked_sub(PRICE) {
+            self.credit = rest;
+            return;
+        }
+        self.credit = 0;
         self.not_before = now.saturating_add(PAUSE.saturating_mul(1 << self.pauses.min(6)));
         self.pauses += 1;
         self.series = 0;
@@ -68,6 +88,10 @@ impl Spinning {
     /// The call was answered.
     pub(super) const fn end(&mut self, now: Time) {
         self.answered_at = now;
+        if self.looks && self.credit < MAX_CREDIT {
+            self.credit += 1;
+        }
+        self.looks = false;
         if self.series >= LONG_SERIES {
             self.pauses = 0;
         }
@@ -169,6 +193,25 @@ mod tests {
         now += PAUSE;
         calls(&mut spinning, &mut now, MICROSECOND, true);
         assert_eq!(calls(&mut spinning, &mut now, MICROSECOND, true), [true; 6]);
+    }
+
+    #[test]
+    fn a_failure_now_and_then_is_no_reason_to_stop() {
+        let (mut spinning, mut now) = (spinning(true), Duration::from_secs(1));
+        for _ in 0..20 {
+            calls(&mut spinning, &mut now, MICROSECOND, true);
+        }
+        for _ in 0..100 {
+            // One of seven.
+            assert!(spinning.begin(now));
+            spinning.looked_in_vain(now);
+            spinning.end(now);
+            assert_eq!(calls(&mut spinning, &mut now, MICROSECOND, true), [true; 6]);
+        }
+        let in_vain: Vec<bool> =
+            (0..2).flat_map(|_| calls(&mut spinning, &mut now, MICROSECOND, false)).collect();
+        let tries = (MAX_CREDIT / PRICE) as usize + 1;
+        assert_eq!(in_vain, [vec![true; tries], vec![false; 12 - tries]].concat());
     }
 
     #[test]
