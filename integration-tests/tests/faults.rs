@@ -167,6 +167,9 @@ fn what_is_answered_is_done_whatever_follows() {
         }
     });
     what_is_answered_is_done("keeps-an-answer-twice", KEPT_TOGETHER);
+    for mode in ["shares-twice", "shares-then-exits"] {
+        what_is_answered_is_done(mode, KEPT_TOGETHER);
+    }
 }
 
 /// With items behind it the one that the worker may have begun is lost, and no other.
@@ -201,9 +204,29 @@ fn what_is_kept_wrongly_costs_one_item_and_nothing_comes_twice() {
     finished.ended(0).printed("1\n2\ntrue\n4\n5\n");
 }
 
+/// Modes that tell of a shared result that is not there.
+const SHARE_WRONGLY: &[&str] = &[
+    "shares-outside",
+    "shares-outside 131071",
+    "shares-outside 2147614720",
+    "shares-outside 18446744073709551615",
+    "shares-much",
+    "shares-much 0",
+    "shares-much 1073741825",
+    "shares-unasked",
+];
+
+#[test]
+fn a_shared_result_that_is_not_there_costs_its_item() {
+    check_all(SHARE_WRONGLY, |mode| {
+        let finished = run_with_a_bad_item(mode, KEPT_TOGETHER, &[]);
+        finished.ended(1).printed("1\n2\n4\n5\n").said("input 3").said("broke the protocol");
+    });
+}
+
 #[test]
 fn a_value_that_is_none_costs_its_item_alone() {
-    check_all(&["malformed-payload", "two-values"], |mode| {
+    check_all(&["malformed-payload", "two-values", "shares-two-values"], |mode| {
         let finished = run_with_a_bad_item(mode, TOGETHER, &[]);
         finished.ended(1).printed("1\n2\n4\n5\n").said("input 3");
     });

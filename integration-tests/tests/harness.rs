@@ -105,7 +105,7 @@ fn the_misbehaving_worker_can_behave() {
     assert_eq!(hello.token, "token");
     let welcome = Welcome { version: hello.newest, ..Welcome::default() };
     stream.write_all(&send(&FromMaster::Welcome(welcome), &[])).unwrap();
-    assert_eq!(receive(&stream).0, FromWorker::Ready {});
+    assert_eq!(receive(&stream).0, FromWorker::Ready { shared_arguments: false });
     let call = |id, function: &'static str, items| {
         FromMaster::Call(Call {
             id,
@@ -113,6 +113,7 @@ fn the_misbehaving_worker_can_behave() {
             items,
             keywords: false,
             last: false,
+            shared: None,
         })
     };
     // echo("bad"), echo(7), and then square("x").

@@ -1,9 +1,17 @@
 //! Arguments and results on their way between Rust types and MessagePack.
 
+pub(crate) mod binary;
+
 use protocol::{limits::MAX_FRAME, value};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{batch::Items, error::Error};
+use self::binary::Binary;
+
+use crate::{
+    batch::Items,
+    error::Error,
+    payload::{Encoding, Payload},
+};
 
 /// Room that is left in a frame beside the arguments of an item, in bytes: 64 KiB, more than any
 /// envelope needs.
@@ -30,7 +38,7 @@ pub const MAX_ARGUMENTS: usize = MAX_FRAME - ENVELOPE_ROOM;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arguments {
-    positional: Vec<u8>,
+    positional: Payload,
     keywords: Option<Vec<u8>>,
 }
 
@@ -49,7 +57,7 @@ impl Arguments {
     /// # Errors
     /// [`Error::Encode`] if they cannot be encoded, or are no sequence.
     pub fn new(positional: impl Serialize) -> Result<Self, Error> {
-        let mut bytes = Vec::new();
+        let mut bytes = Payload::default();
         append_spread(&mut bytes, &positional)?;
         Ok(Self { positional: bytes, keywords: None })
     }
@@ -99,14 +107,14 @@ impl Arguments {
         if let Some(keywords) = &keywords {
             whole(keywords, value::Kind::Map, "keyword arguments are one map")?;
         }
-        Ok(Self { positional, keywords })
+        Ok(Self { positional: positional.into(), keywords })
     }
 
     /// The encoded item of a call.
-    pub(crate) fn into_item(self) -> (Vec<u8>, bool) {
+    pub(crate) fn into_item(self) -> (Payload, bool) {
         let Self { mut positional, keywords } = self;
         let has_keywords = keywords.is_some();
-        positional.extend(keywords.unwrap_or_default());
+        positional.extend_from_slice(&keywords.unwrap_or_default());
         (positional, has_keywords)
     }
 
@@ -192,11 +200,33 @@ pub trait FromResult: Sized {
     /// # Errors
     /// [`Error::Decode`] if the value is of another type, or malformed.
     fn from_result(value: &[u8]) -> Result<Self, Error>;
+
+    /// Takes a result that is binary data, which may come without its header, in memory of its
+    /// own: a type that keeps it saves a copy. By default it is decoded like any other.
+    ///
+    /// ```
+    /// # use master::{Encoded, FromResult};
+    /// use serde_bytes::ByteBuf;
+    ///
+    /// assert_eq!(ByteBuf::from_binary(vec![1, 2, 3])?, [1, 2, 3]);
+    /// assert_eq!(Encoded::from_binary(vec![1, 2, 3])?.0, [0xc4, 3, 1, 2, 3]);
+    /// # Ok::<(), master::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Decode`] as for [`Self::from_result`].
+    fn from_binary(data: Vec<u8>) -> Result<Self, Error> {
+        Self::from_result(&binary::encoded(data))
+    }
 }
 
 impl FromResult for Encoded {
     fn from_result(value: &[u8]) -> Result<Self, Error> {
         Ok(Self(value.to_vec()))
+    }
+
+    fn from_binary(data: Vec<u8>) -> Result<Self, Error> {
+        Ok(Self(binary::encoded(data)))
     }
 }
 
@@ -205,6 +235,10 @@ impl<T: DeserializeOwned> FromResult for T {
         let mut deserializer = rmp_serde::Deserializer::from_read_ref(value);
         let result = T::deserialize(&mut deserializer);
         result.map_err(|error| Error::Decode(error.to_string()))
+    }
+
+    fn from_binary(data: Vec<u8>) -> Result<Self, Error> {
+        T::deserialize(Binary(data)).map_err(|error| Error::Decode(error.to_string()))
     }
 }
 
@@ -226,7 +260,7 @@ pub(crate) fn single_arguments<A: Serialize>(
 pub(crate) fn spread_arguments<A: Serialize>(
     arguments: impl IntoIterator<Item = A>,
 ) -> Result<Items, Error> {
-    collect(arguments, append_spread)
+    collect(arguments, append_spread::<A>)
 }
 
 /// Appends an item of one positional argument.
@@ -245,26 +279,29 @@ fn collect<A>(
 ) -> Result<Items, Error> {
     let arguments = arguments.into_iter();
     let (least, _) = arguments.size_hint();
-    let mut items = Items::default();
-    items.ends.reserve(least.min(MAX_RESERVED));
+    let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+    ends.reserve(least.min(MAX_RESERVED));
     for argument in arguments {
-        let start = items.bytes.len();
-        append(&mut items.bytes, &argument)?;
-        check_size(items.bytes.len() - start)?;
-        items.ends.push(items.bytes.len());
+        let start = bytes.len();
+        append(&mut bytes, &argument)?;
+        check_size(bytes.len() - start)?;
+        ends.push(bytes.len());
     }
-    Ok(items)
+    Ok(Items { bytes: bytes.into(), ends, keywords: false })
 }
 
 /// Appends the elements of a sequence as an item.
-pub(crate) fn append_spread<A: Serialize>(bytes: &mut Vec<u8>, arguments: &A) -> Result<(), Error> {
-    let start = bytes.len();
+pub(crate) fn append_spread<A: Serialize>(
+    bytes: &mut impl Encoding,
+    arguments: &A,
+) -> Result<(), Error> {
+    let start = bytes.encoded().len();
     append(bytes, arguments)?;
-    let encoded = bytes.get(start..).unwrap_or_default();
+    let encoded = bytes.encoded().get(start..).unwrap_or_default();
     // The unit type is the empty tuple, which serde encodes as nil.
     if encoded == [0xc0] {
-        bytes.truncate(start);
-        bytes.push(0x90);
+        bytes.cut(start);
+        bytes.push_byte(0x90);
         return Ok(());
     }
     expect_kind(encoded, value::Kind::Array, "arguments are a tuple or another sequence")
@@ -278,7 +315,7 @@ fn expect_kind(bytes: &[u8], kind: value::Kind, problem: &str) -> Result<(), Err
     }
 }
 
-fn append<A: Serialize>(bytes: &mut Vec<u8>, argument: &A) -> Result<(), Error> {
+fn append<A: Serialize>(bytes: &mut impl Encoding, argument: &A) -> Result<(), Error> {
     rmp_serde::encode::write_named(bytes, argument)
         .map_err(|error| Error::Encode(error.to_string()))
 }

@@ -8,12 +8,17 @@ use std::{
     },
 };
 
-use crate::{error::Error, machine};
+use crate::{
+    arguments::{FromResult, binary},
+    error::Error,
+    machine,
+    payload::{Payload, SHARED_FROM},
+};
 
 /// The encoded arguments of any number of items, one after another in one buffer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Items {
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Payload,
     /// Where in `bytes` each item ends.
     pub(crate) ends: Vec<usize>,
     /// Each item is a list and a map of keyword arguments, rather than a list alone.
@@ -32,8 +37,15 @@ impl Items {
             return;
         }
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(&other.bytes);
+        self.bytes.own().extend_from_slice(&other.bytes);
         self.ends.extend(other.ends.iter().map(|end| start + end));
+    }
+
+    /// Moves them to where workers can see them, if they are large.
+    fn share(&mut self) {
+        if self.bytes.len() / self.ends.len().max(1) > SHARED_FROM {
+            self.bytes.share();
+        }
     }
 
     /// The place of `items` in the buffer.
@@ -92,11 +104,43 @@ impl<'a> Values<'a> {
     }
 }
 
+/// An encoded result in memory of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Value {
+    /// Binary data, without the header that tells its length.
+    Binary(Vec<u8>),
+    /// Any value.
+    Encoded(Vec<u8>),
+}
+
+impl Value {
+    /// The value with its header.
+    pub(crate) fn into_encoded(self) -> Vec<u8> {
+        match self {
+            Self::Binary(data) => binary::encoded(data),
+            Self::Encoded(bytes) => bytes,
+        }
+    }
+
+    /// Decodes it, and keeps its memory if the type can use that.
+    pub(crate) fn decode<R: FromResult>(self) -> Result<R, Error> {
+        match self {
+            Self::Binary(data) => R::from_binary(data),
+            Self::Encoded(bytes) => R::from_result(&bytes),
+        }
+    }
+}
+
 /// Where the outcomes of a batch go: each item exactly once, on the thread of the supervisor.
 /// An implementation must not block.
 pub(crate) trait Sink: Send + Sync {
     /// `values` are the encoded results of as many items, from `first` on.
     fn completed(&self, first: u64, values: Values<'_>);
+    /// The result of one item, in memory of its own.
+    fn completed_alone(&self, item: u64, value: Value) {
+        let bytes = value.into_encoded();
+        self.completed(item, Values::new(&bytes, &[bytes.len()]));
+    }
     /// The round of the loop is over in which results came: what was held back is passed on.
     fn round_is_over(&self) {}
     /// These items have no result, for the same reason.
@@ -118,7 +162,7 @@ pub(crate) struct Submission {
 
 impl Submission {
     pub(crate) fn new(function: String, items: Items, sink: Arc<dyn Sink>) -> Self {
-        Self { id: fresh_id(), function, items, sink, stream: None }
+        Self::build(None, function, items, sink)
     }
 
     /// A part of a stream, which got its number from [`fresh_id`].
@@ -128,7 +172,13 @@ impl Submission {
         items: Items,
         sink: Arc<dyn Sink>,
     ) -> Self {
-        Self { id: fresh_id(), function, items, sink, stream: Some(stream) }
+        Self::build(Some(stream), function, items, sink)
+    }
+
+    fn build(stream: Option<u64>, function: String, items: Items, sink: Arc<dyn Sink>) -> Self {
+        let mut items = items;
+        items.share();
+        Self { id: fresh_id(), function, items, sink, stream }
     }
 }
 

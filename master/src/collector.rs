@@ -11,10 +11,10 @@ use std::{
     time::Duration,
 };
 
-use self::values::ValueStore;
+use self::values::{ValueAt, ValueStore};
 use crate::{
     arguments::FromResult,
-    batch::{Sink, Values},
+    batch::{Sink, Value, Values},
     callbacks::{CallbackThread, in_callback},
     driver::now,
     error::Error,
@@ -182,6 +182,15 @@ impl Sink for CollectorSink {
         }
     }
 
+    fn completed_alone(&self, item: u64, value: Value) {
+        let mut state = self.0.lock();
+        state.values.put(item, value);
+        state.pending = state.pending.saturating_sub(1);
+        if state.pending == 0 {
+            self.0.end(state);
+        }
+    }
+
     fn ended(&self, items: Range<u64>, error: &Error) {
         let mut state = self.0.lock();
         state.pending = state.pending.saturating_sub(items.end - items.start);
@@ -228,12 +237,34 @@ impl Collected {
 
     /// The results of all items, or the error of the first of them that has none.
     pub(crate) fn results<R: FromResult>(&self) -> Result<Vec<R>, Error> {
+        if self.values.has_alone() {
+            let values = (0..self.items).filter_map(|item| self.values.get(item));
+            return self.collect(values.map(ValueAt::decode));
+        }
+        self.collect(self.values.iter().map(R::from_result))
+    }
+
+    /// As [`Self::results`], for somebody who asks once: what lies in memory of its own is given
+    /// away.
+    pub(crate) fn take_results<R: FromResult>(&mut self) -> Result<Vec<R>, Error> {
+        let mut alone = self.values.take_all_alone();
+        if alone.is_empty() {
+            return self.results();
+        }
+        let values = &self.values;
+        self.collect((0..self.items).filter_map(|item| match alone.remove(&item) {
+            Some(value) => Some(value.decode()),
+            None => values.get(item).map(ValueAt::decode),
+        }))
+    }
+
+    fn collect<R>(&self, values: impl Iterator<Item = Result<R, Error>>) -> Result<Vec<R>, Error> {
         if let Some((_, (_, error))) = self.errors.first_key_value() {
             return Err(error.clone());
         }
         let mut results = Vec::with_capacity(usize::try_from(self.items).unwrap_or(0));
-        for value in self.values.iter() {
-            results.push(R::from_result(value)?);
+        for value in values {
+            results.push(value?);
         }
         // There will be no more of them.
         if (results.len() as u64) < self.items { Err(Error::NotRunning) } else { Ok(results) }
@@ -244,6 +275,14 @@ impl Collected {
         self.outcome(0)
     }
 
+    /// As [`Self::result`], for somebody who asks once.
+    pub(crate) fn take_result<R: FromResult>(&mut self) -> Result<R, Error> {
+        match self.values.take_alone(0) {
+            Some(value) => value.decode(),
+            None => self.outcome(0),
+        }
+    }
+
     pub(crate) fn outcome<R: FromResult>(&self, item: u64) -> Result<R, Error> {
         let before = self.errors.range(..=item).next_back();
         if let Some((_, (_, error))) = before.filter(|(_, (end, _))| item < *end) {
@@ -252,7 +291,7 @@ impl Collected {
         match self.values.get(item) {
             // There will be none.
             None => Err(Error::NotRunning),
-            Some(value) => R::from_result(value),
+            Some(value) => value.decode(),
         }
     }
 }

@@ -168,7 +168,7 @@ impl Pool {
         };
         match said {
             Said::Hello(_) => {
-                worker.session.welcome(true, false);
+                worker.session.welcome(Agreed { progress: true, ..Agreed::NOTHING });
                 let some = || [FUNCTION].into();
                 let repertoire =
                     Repertoire { functions: some(), reporting: some(), cancellable: some() };

@@ -226,12 +226,12 @@ enum End {
 
 /// Appends an input, or nothing if it cannot be encoded.
 fn append<A: Serialize>(items: &mut Items, input: &A, spread: Spread) -> Result<(), Error> {
-    let start = items.bytes.len();
-    let encoded =
-        spread.append(&mut items.bytes, input).and_then(|()| check_size(items.bytes.len() - start));
+    let bytes = items.bytes.own();
+    let start = bytes.len();
+    let encoded = spread.append(bytes, input).and_then(|()| check_size(bytes.len() - start));
     match encoded {
-        Ok(()) => items.ends.push(items.bytes.len()),
-        Err(_) => items.bytes.truncate(start),
+        Ok(()) => items.ends.push(bytes.len()),
+        Err(_) => bytes.truncate(start),
     }
     encoded
 }

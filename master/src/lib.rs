@@ -42,6 +42,7 @@
 //! - [`coming_from_python`]: `multiprocessing`, method by method;
 //! - [`program`]: the program `master`.
 
+mod arena;
 mod arguments;
 mod batch;
 mod callbacks;
@@ -56,6 +57,9 @@ mod events;
 pub mod fuzzing;
 mod imap;
 mod machine;
+mod memory;
+mod pages;
+mod payload;
 mod pool;
 mod process;
 pub mod program;

@@ -34,10 +34,10 @@ impl Pending {
     fn take<T>(
         &self,
         timeout: Option<Duration>,
-        take: impl FnOnce(&Collected) -> Result<T, Error>,
+        take: impl FnOnce(&mut Collected) -> Result<T, Error>,
     ) -> Result<T, Error> {
         match self.collector.wait(timeout) {
-            Some(state) => take(&state),
+            Some(mut state) => take(&mut state),
             None => Err(Error::NotReady(timeout.unwrap_or_default())),
         }
     }
@@ -46,7 +46,7 @@ impl Pending {
     fn take_here<T>(
         &self,
         turn: Option<Turn<'_>>,
-        take: impl FnOnce(&Collected) -> Result<T, Error>,
+        take: impl FnOnce(&mut Collected) -> Result<T, Error>,
     ) -> Result<T, Error> {
         if let Some(mut turn) = turn {
             turn.drive(|| self.collector.lock().is_over());
@@ -232,11 +232,12 @@ impl<R: FromResult> MapResult<R> {
     /// have been waited for. It is one of those of [`ApplyResult::get`]. [`Self::outcomes`] gives
     /// all errors.
     pub fn get(&self) -> Result<Vec<R>, Error> {
-        self.pending.take(None, Collected::results)
+        self.pending.take(None, |state| state.results())
     }
 
-    pub(crate) fn get_here(&self, turn: Option<Turn<'_>>) -> Result<Vec<R>, Error> {
-        self.pending.take_here(turn, Collected::results)
+    /// As [`Self::get`], on a thread that drives the pool meanwhile if it has the turn.
+    pub(crate) fn get_here(self, turn: Option<Turn<'_>>) -> Result<Vec<R>, Error> {
+        self.pending.take_here(turn, Collected::take_results)
     }
 
     /// As [`Self::get`], but waits for no longer than `timeout`.
@@ -256,7 +257,7 @@ impl<R: FromResult> MapResult<R> {
     /// [`Error::NotReady`] if the time is over; what was asked for goes on and can be asked for
     /// again. Otherwise as [`Self::get`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<Vec<R>, Error> {
-        self.pending.take(Some(timeout), Collected::results)
+        self.pending.take(Some(timeout), |state| state.results())
     }
 
     /// Waits for all items, and gives the outcome of each, in the order of the items.
@@ -342,11 +343,12 @@ impl<R: FromResult> ApplyResult<R> {
     /// [`Error::Cancelled`], [`Error::UnknownFunction`], [`Error::PoolFailed`], and
     /// [`Error::Decode`] if the result is not of the type `R`.
     pub fn get(&self) -> Result<R, Error> {
-        self.pending.take(None, Collected::result)
+        self.pending.take(None, |state| state.result())
     }
 
-    pub(crate) fn get_here(&self, turn: Option<Turn<'_>>) -> Result<R, Error> {
-        self.pending.take_here(turn, Collected::result)
+    /// As [`Self::get`], on a thread that drives the pool meanwhile if it has the turn.
+    pub(crate) fn get_here(self, turn: Option<Turn<'_>>) -> Result<R, Error> {
+        self.pending.take_here(turn, Collected::take_result)
     }
 
     /// As [`Self::get`], but waits for no longer than `timeout`.
@@ -366,7 +368,7 @@ impl<R: FromResult> ApplyResult<R> {
     /// [`Error::NotReady`] if the time is over; the call goes on and can be asked for again.
     /// Otherwise as [`Self::get`].
     pub fn get_timeout(&self, timeout: Duration) -> Result<R, Error> {
-        self.pending.take(Some(timeout), Collected::result)
+        self.pending.take(Some(timeout), |state| state.result())
     }
 
     waiting!(

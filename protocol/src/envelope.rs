@@ -146,7 +146,8 @@ fn words(error: &rmp_serde::decode::Error) -> String {
 }
 
 /// Checks that the payload of a message from a worker has the shape that the message calls for.
-/// The value of a result is not walked over: whoever decodes it finds out.
+/// The value of a result is not walked over: whoever decodes it finds out. That of a shared
+/// result is elsewhere; here is nothing.
 ///
 /// # Errors
 /// [`EnvelopeError::Payload`].
@@ -157,10 +158,11 @@ pub fn check_worker_payload(message: &FromWorker, payload: &[u8]) -> Result<(), 
             ("result", if payload.is_empty() { Err(missing) } else { Ok(()) })
         }
         FromWorker::Results { .. } => return values(payload, |_| ()),
+        FromWorker::SharedResult { .. } => ("shared_result", check_end(payload, 0)),
         FromWorker::Error { .. } => ("error", check_opaque(payload)),
         FromWorker::InitializerFailed(_) => ("initializer_failed", check_opaque(payload)),
         FromWorker::Hello(_) => ("hello", check_end(payload, 0)),
-        FromWorker::Ready {} => ("ready", check_end(payload, 0)),
+        FromWorker::Ready { .. } => ("ready", check_end(payload, 0)),
         FromWorker::Progress { .. } => ("progress", check_end(payload, 0)),
     };
     check.map_err(|problem| EnvelopeError::Payload { message: name, problem })
@@ -198,13 +200,15 @@ pub fn values(payload: &[u8], mut each: impl FnMut(usize)) -> Result<(), Envelop
 }
 
 /// Checks that the payload of a message from a master has the shape that the message calls for.
-/// For a call and a welcome that is what [`items`] and [`initializer_item`] check too.
+/// For a call and a welcome that is what [`items`] and [`initializer_item`] check too; of a call
+/// whose payload is elsewhere, that there is none here.
 ///
 /// # Errors
 /// [`EnvelopeError::Payload`].
 pub fn check_master_payload(message: &FromMaster<'_>, payload: &[u8]) -> Result<(), EnvelopeError> {
     let (name, check) = match message {
         FromMaster::Welcome(welcome) => return initializer_item(welcome, payload).map(|_| ()),
+        FromMaster::Call(Call { shared: Some(_), .. }) => ("call", check_end(payload, 0)),
         FromMaster::Call(call) => return items(call, payload).map(|_| ()),
         FromMaster::Reject { .. } => ("reject", check_end(payload, 0)),
         FromMaster::Cancel { .. } => ("cancel", check_end(payload, 0)),
@@ -223,12 +227,14 @@ pub struct Item<'a> {
 }
 
 /// The items of the payload of a call, in order; the payload holds them and nothing else, which
-/// is found out here for all of them.
+/// is found out here for all of them. It is what stands in the frame, or, of a call with
+/// [`Call::shared`], what lies there.
 ///
 /// ```
 /// use protocol::{envelope, message::Call};
 ///
-/// let call = Call { id: 1, function: "f".into(), items: 2, keywords: false, last: false };
+/// let call =
+///     Call { id: 1, function: "f".into(), items: 2, keywords: false, last: false, shared: None };
 /// // [5] and then [].
 /// let items: Vec<_> = envelope::items(&call, &[0x91, 5, 0x90])?.collect();
 /// assert_eq!((items[0].positional, items[1].positional), (&[0x91, 5][..], &[0x90][..]));

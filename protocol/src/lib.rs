@@ -10,7 +10,8 @@
 //! - [`frame`]: length-prefixed frames, cut out of a stream of bytes;
 //! - [`message`]: what is said in them, one enum for each direction;
 //! - [`envelope`]: messages to frames and back;
-//! - [`shared_output`]: where answers may be kept for a moment;
+//! - [`shared_output`]: where answers may be kept for a moment, and large results lie until they
+//!   are taken;
 //! - [`value`]: walking over MessagePack values without decoding them.
 //!
 //! ```

@@ -4,7 +4,7 @@
 //! fields. Fields that are absent have their default, fields that are unknown are ignored.
 //! Payload values follow the envelope in the same frame; they are not part of these types.
 
-use std::{borrow::Cow, fmt, marker::PhantomData};
+use std::{borrow::Cow, fmt, marker::PhantomData, ops::Range};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -20,7 +20,12 @@ pub enum FromWorker {
     Hello(Hello),
     /// Answers [`FromMaster::Welcome`] once the initializer, if any, has succeeded. From here on
     /// calls may come. No payload.
-    Ready {},
+    Ready {
+        /// The file with shared arguments is mapped, so that calls may refer to it. Means nothing
+        /// unless the feature [`feature::SHARED_ARGUMENTS`] was agreed on.
+        #[serde(default, skip_serializing_if = "is_false")]
+        shared_arguments: bool,
+    },
     /// Answers [`FromMaster::Welcome`] when the initializer failed; then the worker leaves. The
     /// payload is empty, or one `bin` that another party of the same language understands.
     InitializerFailed(Failure),
@@ -38,6 +43,19 @@ pub enum FromWorker {
         id: u64,
         /// Which item of the call the first value is of, counted from 0.
         item: u32,
+    },
+    /// The value of one item of a call, which lies in the file of the shared output, behind
+    /// [`SharedOutput::results`]; it is an answer as [`FromWorker::Result`] is. Sent only if the
+    /// feature [`feature::SHARED_RESULTS`] was agreed on. No payload.
+    SharedResult {
+        /// The id of the call.
+        id: u64,
+        /// Which item of the call, counted from 0.
+        item: u32,
+        /// Where the value begins, counted from the start of the file.
+        offset: u64,
+        /// How many bytes it has, at least 1.
+        length: u64,
     },
     /// One item of a call failed. The payload is empty, or one `bin` that another party of the
     /// same language understands.
@@ -75,8 +93,9 @@ pub enum FromMaster<'a> {
         /// Why, for people.
         reason: String,
     },
-    /// Runs a function on each of `items` items. The payload is the items, one after another.
-    /// The worker answers each, in order, before it begins the next.
+    /// Runs a function on each of `items` items. The payload is the items, one after another,
+    /// unless they lie elsewhere ([`Call::shared`]). The worker answers each, in order, before it
+    /// begins the next.
     #[serde(borrow)]
     Call(Call<'a>),
     /// The oldest item without an answer is not wanted any more: the worker ends it soon if it
@@ -178,6 +197,13 @@ pub struct Welcome {
         deserialize_with = "optional_from_map"
     )]
     pub shared_output: Option<SharedOutput>,
+    /// Where the worker finds large arguments; comes with [`feature::SHARED_ARGUMENTS`].
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "optional_from_map"
+    )]
+    pub shared_arguments: Option<SharedArguments>,
 }
 
 /// Where a shared output is; what stands in it is in [`crate::shared_output`].
@@ -187,6 +213,49 @@ pub struct SharedOutput {
     pub path: String,
     /// The number with which the file begins, so that it is known to be the right one.
     pub key: u64,
+    /// Where in the file the room for large results begins, and that for frames ends: a multiple
+    /// of 4096. Comes with [`feature::SHARED_RESULTS`], and means nothing without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub results: Option<u64>,
+}
+
+/// Where a master puts large arguments: a file that may be the same for many workers, and that no
+/// worker can change. What a call says of them is a [`SharedRange`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedArguments {
+    /// A file to be mapped for reading only.
+    pub path: String,
+    /// The number with which the file begins, in 8 bytes of little-endian order, so that it is
+    /// known to be the right one.
+    pub key: u64,
+}
+
+/// Some bytes of a file. Nothing says that the file has them, before [`SharedRange::within`] does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedRange {
+    /// Where they begin, counted from the start of the file.
+    pub offset: u64,
+    /// How many there are, at least 1.
+    pub length: u64,
+}
+
+impl SharedRange {
+    /// Which bytes these are of a file of `size` bytes. `None` if there are none, or if the file
+    /// has not all of them.
+    ///
+    /// ```
+    /// use protocol::message::SharedRange;
+    ///
+    /// assert_eq!(SharedRange { offset: 8, length: 2 }.within(10), Some(8..10));
+    /// assert_eq!(SharedRange { offset: 8, length: 3 }.within(10), None);
+    /// assert_eq!(SharedRange { offset: 8, length: 0 }.within(10), None);
+    /// assert_eq!(SharedRange { offset: 8, length: u64::MAX }.within(10), None);
+    /// ```
+    pub fn within(&self, size: usize) -> Option<Range<usize>> {
+        let start = usize::try_from(self.offset).ok()?;
+        let end = usize::try_from(self.offset.checked_add(self.length)?).ok()?;
+        (start < end && end <= size).then_some(start..end)
+    }
 }
 
 /// One function, one or more items.
@@ -206,6 +275,16 @@ pub struct Call<'a> {
     /// The worker exits after this call: with status 0, or with 1 if any item failed.
     #[serde(default, skip_serializing_if = "is_false")]
     pub last: bool,
+    /// The payload is not in the frame, but there in the file of the shared arguments. Only if the
+    /// feature [`feature::SHARED_ARGUMENTS`] was agreed on and the worker said in its `ready` that
+    /// it has the file. The bytes stay as they are until the last item is answered, or the worker
+    /// has ended.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "optional_from_map"
+    )]
+    pub shared: Option<SharedRange>,
 }
 
 /// What went wrong in a function, in words.
@@ -232,6 +311,12 @@ pub mod feature {
     /// Workers keep answers for a moment where their master can see them, and write many at once:
     /// [`crate::shared_output`].
     pub const SHARED_OUTPUT: &str = "shared_output";
+    /// Workers put large results into the file of their shared output:
+    /// [`FromWorker::SharedResult`](super::FromWorker). Means nothing without [`SHARED_OUTPUT`].
+    pub const SHARED_RESULTS: &str = "shared_results";
+    /// Masters put large arguments into a file of theirs:
+    /// [`SharedArguments`](super::SharedArguments).
+    pub const SHARED_ARGUMENTS: &str = "shared_arguments";
 }
 
 /// The kinds of error that the protocol itself defines.

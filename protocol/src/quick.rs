@@ -1,5 +1,5 @@
 //! Short cuts for the messages that come once for each item or call: a call, a result, and
-//! results.
+//! results. What refers to shared memory has none: it is rare, as what it tells of is large.
 //!
 //! Only their canonical form is read here, which is the form that everybody is to write. Whatever
 //! else comes, malformed or not, is left to the general reader, so that there is one judge.
@@ -81,12 +81,14 @@ impl<'a> Quick<'a> for FromMaster<'a> {
         };
         let keywords = optional(&mut rest, KEYWORDS);
         let last = optional(&mut rest, LAST);
-        let call = Call { id, function, items, keywords, last };
+        let call = Call { id, function, items, keywords, last, shared: None };
         (fields == 0).then(|| (Self::Call(call), body.len() - rest.0.len()))
     }
 
     fn write(&self, out: &mut Vec<u8>) -> bool {
-        let Self::Call(Call { id, function, items, keywords, last }) = self else { return false };
+        let Self::Call(Call { id, function, items, keywords, last, shared: None }) = self else {
+            return false;
+        };
         let Ok(length) = u8::try_from(function.len()) else { return false };
         out.extend_from_slice(CALL);
         out.push(0x82 + u8::from(*items != 1) + u8::from(*keywords) + u8::from(*last));

@@ -2,9 +2,15 @@
 //! that they outlive it.
 //!
 //! The file begins with numbers of 64 bits, in little-endian order, at the offsets [`KEY`],
-//! [`BASE`], [`HELD`] and [`LAST`]; from [`DATA`] to its end it has room for frames. The frames
-//! in it are the next ones of the stream that the worker writes: it writes them to its socket
-//! later, many at once, and then empties the file.
+//! [`BASE`], [`HELD`], [`LAST`], [`PATIENCE`] and [`TAKEN`]; from [`DATA`] on it has room for
+//! frames, up to its end or to the room for large results, if there is one. The frames in it are
+//! the next ones of the stream that the worker writes: it writes them to its socket later, many at
+//! once, and then empties the file.
+//!
+//! The room for large results is where
+//! [`SharedOutput::results`](crate::message::SharedOutput::results) says, up to the end of the
+//! file. What lies in it is told by [`FromWorker::SharedResult`](crate::message::FromWorker), and
+//! stays there until [`TAKEN`] says that the master has copied it.
 
 use crate::limits::LENGTH_BYTES;
 
@@ -24,8 +30,13 @@ pub const HELD: usize = 16;
 pub const LAST: usize = 24;
 
 /// Where the master says for how many nanoseconds it pays to look for input before going to
-/// sleep. It alone is the master's to write, and may change at any time.
+/// sleep. It and [`TAKEN`] are the master's to write, and may change at any time.
 pub const PATIENCE: usize = 32;
+
+/// Where the master says how many large results it has taken out of the file, of those that the
+/// worker told of, in their order. It only grows: the worker may use the place of the n-th one
+/// anew once it is at least n.
+pub const TAKEN: usize = 40;
 
 /// Where the frames begin.
 pub const DATA: usize = 64;

@@ -18,12 +18,13 @@ use protocol::{
 const SPEC: &str = include_str!("../SPEC.md");
 
 /// The headings under which messages are described, in the order of the enums.
-const MESSAGES: [&str; 12] = [
+const MESSAGES: [&str; 13] = [
     "hello",
     "ready",
     "initializer_failed",
     "result",
     "results",
+    "shared_result",
     "error",
     "progress",
     "welcome",
@@ -34,7 +35,13 @@ const MESSAGES: [&str; 12] = [
 ];
 
 /// The features, in the order of their table.
-const FEATURES: [&str; 3] = [feature::PROGRESS, feature::CANCEL, feature::SHARED_OUTPUT];
+const FEATURES: [&str; 5] = [
+    feature::PROGRESS,
+    feature::CANCEL,
+    feature::SHARED_OUTPUT,
+    feature::SHARED_RESULTS,
+    feature::SHARED_ARGUMENTS,
+];
 
 #[test]
 fn every_example_is_a_vector() {
@@ -143,6 +150,7 @@ fn the_layout_of_a_shared_output_is_in_the_table() {
         (shared_output::HELD, "held"),
         (shared_output::LAST, "last"),
         (shared_output::PATIENCE, "patience"),
+        (shared_output::TAKEN, "taken"),
     ];
     for (offset, name) in numbers {
         let row = table_row(&format!("{offset} to {}", offset + 7));

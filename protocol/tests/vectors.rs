@@ -24,7 +24,8 @@ use protocol::{
     frame::{Decoder, FrameError},
     limits::{LENGTH_BYTES, MAX_FRAME, MAX_FRAME_BEFORE_WELCOME},
     message::{
-        Call, Failure, FromMaster, FromWorker, FunctionDescription, Hello, SharedOutput, Welcome,
+        Call, Failure, FromMaster, FromWorker, FunctionDescription, Hello, SharedArguments,
+        SharedOutput, SharedRange, Welcome,
     },
     value::{self, ValueError},
 };
@@ -33,8 +34,16 @@ use serde_json::{Value as Json, json};
 
 use support::pack::Value;
 
-const FROM_WORKER: [&str; 7] =
-    ["hello", "ready", "initializer_failed", "result", "results", "error", "progress"];
+const FROM_WORKER: [&str; 8] = [
+    "hello",
+    "ready",
+    "initializer_failed",
+    "result",
+    "results",
+    "shared_result",
+    "error",
+    "progress",
+];
 const FROM_MASTER: [&str; 5] = ["welcome", "reject", "call", "cancel", "drain"];
 
 #[test]
@@ -137,6 +146,7 @@ fn check_from_master(place: &str, body: &[u8], frame: &Json) {
     envelope::check_master_payload(&message, payload).unwrap();
     assert_eq!(payload, encoded(&frame["payload"]), "{place}: payload");
     let items = match &message {
+        FromMaster::Call(Call { shared: Some(_), .. }) => Vec::new(),
         FromMaster::Call(call) => envelope::items(call, payload).unwrap().collect(),
         FromMaster::Welcome(welcome) => {
             envelope::initializer_item(welcome, payload).unwrap().into_iter().collect()
@@ -303,12 +313,20 @@ fn spelled_from_worker(message: &FromWorker) -> Json {
                 "functions": functions.iter().map(function).collect::<Vec<_>>(),
             }})
         }
-        FromWorker::Ready {} => json!({ "ready": {} }),
+        FromWorker::Ready { shared_arguments } => {
+            json!({ "ready": { "shared_arguments": shared_arguments } })
+        }
         FromWorker::InitializerFailed(failure) => {
             json!({ "initializer_failed": spelled_failure(failure) })
         }
         FromWorker::Result { id, item } => json!({ "result": { "id": id, "item": item } }),
         FromWorker::Results { id, item } => json!({ "results": { "id": id, "item": item } }),
+        FromWorker::SharedResult { id, item, offset, length } => json!({ "shared_result": {
+            "id": id,
+            "item": item,
+            "offset": offset,
+            "length": length,
+        }}),
         FromWorker::Error { id, item, failure } => {
             json!({ "error": { "id": id, "item": item, "failure": spelled_failure(failure) } })
         }
@@ -321,10 +339,24 @@ fn spelled_from_worker(message: &FromWorker) -> Json {
 fn spelled_from_master(message: &FromMaster<'_>) -> Json {
     match message {
         FromMaster::Welcome(welcome) => {
-            let Welcome { version, features, slot, pool, initializer, keywords, shared_output } =
-                welcome;
-            let place =
-                |SharedOutput { path, key }: &SharedOutput| json!({ "path": path, "key": key });
+            let Welcome {
+                version,
+                features,
+                slot,
+                pool,
+                initializer,
+                keywords,
+                shared_output,
+                shared_arguments,
+            } = welcome;
+            let output = |place: &SharedOutput| {
+                let SharedOutput { path, key, results } = place;
+                json!({ "path": path, "key": key, "results": results })
+            };
+            let arguments = |place: &SharedArguments| {
+                let SharedArguments { path, key } = place;
+                json!({ "path": path, "key": key })
+            };
             json!({ "welcome": {
                 "version": version,
                 "features": features,
@@ -332,17 +364,25 @@ fn spelled_from_master(message: &FromMaster<'_>) -> Json {
                 "pool": pool,
                 "initializer": initializer,
                 "keywords": keywords,
-                "shared_output": shared_output.as_ref().map(place),
+                "shared_output": shared_output.as_ref().map(output),
+                "shared_arguments": shared_arguments.as_ref().map(arguments),
             }})
         }
         FromMaster::Reject { reason } => json!({ "reject": { "reason": reason } }),
-        FromMaster::Call(Call { id, function, items, keywords, last }) => json!({ "call": {
-            "id": id,
-            "function": function,
-            "items": items,
-            "keywords": keywords,
-            "last": last,
-        }}),
+        FromMaster::Call(Call { id, function, items, keywords, last, shared }) => {
+            let range = |place: &SharedRange| {
+                let SharedRange { offset, length } = place;
+                json!({ "offset": offset, "length": length })
+            };
+            json!({ "call": {
+                "id": id,
+                "function": function,
+                "items": items,
+                "keywords": keywords,
+                "last": last,
+                "shared": shared.as_ref().map(range),
+            }})
+        }
         FromMaster::Cancel { id, item } => json!({ "cancel": { "id": id, "item": item } }),
         FromMaster::Drain {} => json!({ "drain": {} }),
     }

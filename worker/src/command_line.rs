@@ -11,7 +11,7 @@ use protocol::{
     launch::{EXIT_CALL_FAILED, EXIT_NORMAL, EXIT_USAGE},
 };
 
-use crate::{Worker, error::Error, json};
+use crate::{Worker, error::Error, json, result::ResultBuffer};
 
 /// The id of the argument that holds a function and its arguments.
 const WORDS: &str = "words";
@@ -113,10 +113,10 @@ fn call(worker: &Worker, matches: &ArgMatches) -> u8 {
             return EXIT_USAGE;
         }
     };
-    let mut result = Vec::new();
+    let mut result = ResultBuffer::default();
     let outcome = function.run(Item { positional: &positional, keywords: None }, &mut result);
     let printed = outcome.and_then(|()| {
-        let text = json::from_message_pack(&result).map_err(|problem| {
+        let text = json::from_message_pack(result.as_slice()).map_err(|problem| {
             Error::new("NotJson", format!("the result cannot be printed as JSON: {problem}"))
         })?;
         Ok(print(&text)?)

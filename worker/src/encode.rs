@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use protocol::{limits::MAX_FRAME, message::kind::INVALID_RESULT};
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::{error::Error, result::ResultBuffer};
 
 /// Appends `value` to `out` as one MessagePack value: what a raw function does with its result.
 ///
@@ -27,12 +27,20 @@ pub fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(),
     encode_within(value, out, MAX_FRAME)
 }
 
+/// As [`encode`], for the result of a function.
+pub(crate) fn encode_result<T: Serialize + ?Sized>(
+    value: &T,
+    out: &mut ResultBuffer,
+) -> Result<(), Error> {
+    encode_within(value, out, MAX_FRAME)
+}
+
 fn encode_within<T: Serialize + ?Sized>(
     value: &T,
-    out: &mut Vec<u8>,
+    out: &mut impl Grow,
     limit: usize,
 ) -> Result<(), Error> {
-    let mut limited = Limited { room: limit.saturating_sub(out.len()), full: false, out };
+    let mut limited = Limited { room: limit.saturating_sub(out.size()), full: false, out };
     let encoded = rmp_serde::encode::write_named(&mut limited, value);
     match encoded {
         Ok(()) => Ok(()),
@@ -43,6 +51,32 @@ fn encode_within<T: Serialize + ?Sized>(
     }
 }
 
+/// What can be written at the end.
+trait Grow {
+    fn size(&self) -> usize;
+    fn append(&mut self, bytes: &[u8]);
+}
+
+impl Grow for Vec<u8> {
+    fn size(&self) -> usize {
+        self.len()
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+impl Grow for ResultBuffer {
+    fn size(&self) -> usize {
+        self.len()
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
 /// The error of a result that does not fit a frame of `limit` bytes.
 pub(crate) fn too_large(limit: usize) -> Error {
     let message = format!("the result is larger than the {limit} bytes that a frame may have");
@@ -50,18 +84,18 @@ pub(crate) fn too_large(limit: usize) -> Error {
 }
 
 /// Stops an encoder at a limit, so that a runaway result does not take all memory first.
-struct Limited<'a> {
-    out: &'a mut Vec<u8>,
+struct Limited<'a, G> {
+    out: &'a mut G,
     room: usize,
     full: bool,
 }
 
-impl Write for Limited<'_> {
+impl<G: Grow> Write for Limited<'_, G> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.room.checked_sub(bytes.len()) {
             Some(room) => {
                 self.room = room;
-                self.out.extend_from_slice(bytes);
+                self.out.append(bytes);
                 Ok(bytes.len())
             }
             None => {

@@ -7,8 +7,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     arguments::Arguments,
     decode::{self, Shape},
-    encode::encode,
+    encode::encode_result,
     error::Error,
+    result::ResultBuffer,
 };
 
 /// A function that [`Worker::function`](crate::Worker::function) takes.
@@ -30,7 +31,7 @@ pub trait Handler<Parameters>: 'static {
 
     /// Decodes the arguments, runs the function and appends its encoded result.
     #[doc(hidden)]
-    fn run(&self, arguments: &Arguments<'_>, result: &mut Vec<u8>) -> Result<(), Error>;
+    fn run(&self, arguments: &Arguments<'_>, result: &mut ResultBuffer) -> Result<(), Error>;
 }
 
 macro_rules! implement_handler {
@@ -46,7 +47,11 @@ macro_rules! implement_handler {
                 vec![$(decode::shape::<$parameter>()),*]
             }
 
-            fn run(&self, arguments: &Arguments<'_>, result: &mut Vec<u8>) -> Result<(), Error> {
+            fn run(
+                &self,
+                arguments: &Arguments<'_>,
+                result: &mut ResultBuffer,
+            ) -> Result<(), Error> {
                 const PARAMETERS: usize = <[usize]>::len(&[$($position),*]);
                 let output = match arguments.in_order(PARAMETERS) {
                     Some(mut _arguments) => self($(_arguments.take::<$parameter>($position)?),*),
@@ -55,7 +60,7 @@ macro_rules! implement_handler {
                         self($(_bound.decode::<$parameter>($position)?),*)
                     }
                 };
-                encode(&output.map_err(Error::from_display)?, result)
+                encode_result(&output.map_err(Error::from_display)?, result)
             }
         }
     };

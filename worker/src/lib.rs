@@ -47,6 +47,7 @@ mod registry;
 
 mod error;
 mod panics;
+mod result;
 
 mod connection;
 mod context;

@@ -1,10 +1,144 @@
-//! A file mapped into memory, shared with the master. Only Unix has it; elsewhere the feature is not
-//! offered.
+//! Files mapped into memory, shared with the master. Only Unix has that; elsewhere the features are
+//! not offered.
+
+use std::io;
+
+use protocol::{
+    message::{SharedArguments, SharedOutput, SharedRange},
+    shared_output::DATA,
+};
 
 #[cfg(not(unix))]
-pub(crate) use elsewhere::Mapping;
+use elsewhere::Pages;
 #[cfg(unix)]
-pub(crate) use unix::Mapping;
+use unix::Pages;
+
+/// The largest number of bytes that the key of a file takes.
+const KEY_SIZE: usize = size_of::<u64>();
+
+/// Where the room for large results begins is a multiple of this.
+const RESULTS_ALIGNMENT: usize = 4096;
+
+/// Where the frames of a shared output are kept. The master only reads it.
+pub(crate) struct Mapping(Pages);
+
+impl Mapping {
+    /// Maps the file that the master tells, as far as it is for frames.
+    pub(crate) fn open(place: &SharedOutput) -> io::Result<Self> {
+        let results = place.results.map(|results| usize::try_from(results).unwrap_or(usize::MAX));
+        if results.is_some_and(|results| !results.is_multiple_of(RESULTS_ALIGNMENT)) {
+            return Err(io::Error::other("the room for results does not begin at a page"));
+        }
+        let pages = Pages::open(&place.path, place.key, true, results)?;
+        if pages.size() <= DATA {
+            return Err(io::Error::other("the file has no room"));
+        }
+        Ok(Self(pages))
+    }
+
+    /// How many bytes of frames it has room for.
+    pub(crate) const fn room(&self) -> usize {
+        self.0.size() - DATA
+    }
+
+    /// Writes bytes of frames. They mean nothing before [`protocol::shared_output::HELD`] covers
+    /// them.
+    ///
+    /// # Panics
+    /// If there is no room for them.
+    pub(crate) fn put(&mut self, offset: usize, bytes: &[u8]) {
+        self.0.put(DATA + offset, bytes);
+    }
+
+    /// The first `length` bytes of frames.
+    pub(crate) fn frames(&self, length: usize) -> &[u8] {
+        self.0.bytes(DATA, length.min(self.room()))
+    }
+
+    /// One of the numbers of the header.
+    pub(crate) fn get(&self, offset: usize) -> u64 {
+        self.0.get(offset)
+    }
+
+    /// Sets one of the numbers of the header, behind everything that was written before.
+    pub(crate) fn set(&mut self, offset: usize, value: u64) {
+        self.0.set(offset, value);
+    }
+}
+
+/// A shared output as a whole, for the large results that lie behind the frames.
+pub(crate) struct ResultsMapping {
+    pages: Pages,
+    /// Where the room for results begins.
+    start: usize,
+}
+
+impl ResultsMapping {
+    /// Maps the file that the master tells.
+    pub(crate) fn open(place: &SharedOutput) -> io::Result<Self> {
+        let pages = Pages::open(&place.path, place.key, true, None)?;
+        let start = place.results.and_then(|results| usize::try_from(results).ok());
+        let start = start.filter(|&start| DATA < start && start < pages.size());
+        let Some(start) = start else {
+            return Err(io::Error::other("the file has no room for results"));
+        };
+        pages.use_large_pages(start);
+        pages.leave_out_of_dumps();
+        Ok(Self { pages, start })
+    }
+
+    /// How many bytes of results it has room for.
+    pub(crate) const fn room(&self) -> usize {
+        self.pages.size() - self.start
+    }
+
+    /// Writes bytes of a result, at an offset into the room.
+    ///
+    /// # Panics
+    /// If there is no room for them.
+    pub(crate) fn put(&mut self, offset: usize, bytes: &[u8]) {
+        self.pages.put(self.start + offset, bytes);
+    }
+
+    /// Bytes that were written before, or nothing beyond the room.
+    pub(crate) fn bytes(&self, offset: usize, length: usize) -> &[u8] {
+        self.pages.bytes(self.start + offset, length)
+    }
+
+    /// Gives the memory of bytes back, whose content is lost.
+    pub(crate) fn discard(&mut self, offset: usize, length: usize) {
+        self.pages.discard(self.start + offset, length);
+    }
+
+    /// What to tell the master of bytes.
+    pub(crate) const fn range(&self, offset: usize, length: usize) -> SharedRange {
+        SharedRange { offset: (self.start + offset) as u64, length: length as u64 }
+    }
+
+    /// One of the numbers of the header.
+    pub(crate) fn get(&self, offset: usize) -> u64 {
+        self.pages.get(offset)
+    }
+}
+
+/// Where the master puts large arguments. It is only read.
+pub(crate) struct ArgumentsMapping(Pages);
+
+impl ArgumentsMapping {
+    /// Maps the file that the master tells.
+    pub(crate) fn open(place: &SharedArguments) -> io::Result<Self> {
+        let pages = Pages::open(&place.path, place.key, false, None)?;
+        pages.leave_out_of_dumps();
+        Ok(Self(pages))
+    }
+
+    /// The bytes that a call refers to, which the master leaves alone until that is answered;
+    /// `None` if they are not in the file.
+    pub(crate) fn get(&self, range: SharedRange) -> Option<&[u8]> {
+        let range = range.within(self.0.size())?;
+        Some(self.0.bytes(range.start, range.len()))
+    }
+}
 
 #[cfg(unix)]
 mod unix {
@@ -21,91 +155,131 @@ mod unix {
         sync::atomic::{AtomicU64, Ordering},
     };
 
-    use protocol::{
-        message::SharedOutput,
-        shared_output::{self, DATA},
-    };
-    use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+    use protocol::shared_output::DATA;
+    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
-    /// Where the frames of a shared output are kept. The master only reads it.
-    pub(crate) struct Mapping {
+    use super::KEY_SIZE;
+
+    /// The first bytes of a file in memory.
+    pub(super) struct Pages {
         start: NonNull<u8>,
         size: usize,
     }
 
-    impl Mapping {
-        /// Maps the file that the master tells.
-        pub(crate) fn open(place: &SharedOutput) -> io::Result<Self> {
-            let mut file = File::options().read(true).write(true).open(&place.path)?;
+    impl Pages {
+        /// Maps a file that begins with a key, up to `end` if that is given.
+        pub(super) fn open(
+            path: &str,
+            key: u64,
+            writable: bool,
+            end: Option<usize>,
+        ) -> io::Result<Self> {
+            let mut file = File::options().read(true).write(writable).open(path)?;
             let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-            let mut header = [0; DATA];
-            file.read_exact(&mut header)?;
-            let key = shared_output::Header::read(&header).key;
-            if key != place.key || size <= DATA || size > isize::MAX as usize {
+            let mut found = [0; KEY_SIZE];
+            file.read_exact(&mut found)?;
+            let end = end.unwrap_or(size);
+            if u64::from_le_bytes(found) != key || end > size || size > isize::MAX as usize {
                 return Err(io::Error::other("it is another file than the one that was meant"));
             }
-            let protection = ProtFlags::READ | ProtFlags::WRITE;
+            let protection = match writable {
+                true => ProtFlags::READ | ProtFlags::WRITE,
+                false => ProtFlags::READ,
+            };
             // SAFETY: a new mapping, at an address that the system chooses, changes no other memory.
             // The file is the master's, which keeps it at its size for as long as this worker lives.
             let start = unsafe {
-                mmap(std::ptr::null_mut(), size, protection, MapFlags::SHARED, file.as_fd(), 0)
+                mmap(std::ptr::null_mut(), end, protection, MapFlags::SHARED, file.as_fd(), 0)
             }?;
             let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
-            Ok(Self { start, size })
+            Ok(Self { start, size: end })
         }
 
-        /// How many bytes of frames it has room for.
-        pub(crate) const fn room(&self) -> usize {
-            self.size - DATA
+        pub(super) const fn size(&self) -> usize {
+            self.size
         }
 
-        /// Writes bytes of frames. They mean nothing before [`shared_output::HELD`] covers them.
+        /// Writes bytes, if the file was opened for that.
         ///
         /// # Panics
-        /// If there is no room for them.
-        pub(crate) fn put(&mut self, offset: usize, bytes: &[u8]) {
+        /// If they do not fit.
+        pub(super) fn put(&mut self, offset: usize, bytes: &[u8]) {
             let end = offset.checked_add(bytes.len());
-            assert!(end.is_some_and(|end| end <= self.room()), "the caller has looked for room");
+            assert!(end.is_some_and(|end| end <= self.size), "the caller has looked for room");
             // SAFETY: the range lies in the mapping, as was just checked, and nothing else in this
-            // process refers to it: `frames` borrows all of it.
+            // process refers to it: `bytes` borrows all of it.
             unsafe {
-                let place = self.start.as_ptr().add(DATA + offset);
+                let place = self.start.as_ptr().add(offset);
                 place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
             }
         }
 
-        /// The first `length` bytes of frames.
-        pub(crate) fn frames(&self, length: usize) -> &[u8] {
-            let length = length.min(self.room());
-            // SAFETY: the range lies in the mapping, which nobody else writes, and `put` borrows all
-            // of it.
-            unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(DATA), length) }
+        /// Bytes that nobody changes for as long as they are looked at. Empty if they are not
+        /// there.
+        pub(super) fn bytes(&self, offset: usize, length: usize) -> &[u8] {
+            if offset.checked_add(length).is_none_or(|end| end > self.size) {
+                return &[];
+            }
+            // SAFETY: the range lies in the mapping. What this process writes nobody else does, and
+            // `put` borrows all of it; what the master writes it does not touch before it knows
+            // that nobody looks at it here.
+            unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(offset), length) }
         }
 
-        /// One of the numbers of the header.
-        pub(crate) fn get(&self, offset: usize) -> u64 {
+        /// Gives the memory of these bytes back, in whole pages; their content is lost.
+        pub(super) fn discard(&mut self, offset: usize, length: usize) {
+            self.advise(offset, length, Advice::LinuxRemove);
+        }
+
+        /// Prefers large pages from an offset on.
+        pub(super) fn use_large_pages(&self, offset: usize) {
+            self.advise(offset, self.size - offset, Advice::LinuxHugepage);
+        }
+
+        /// Has core dumps do without: most of it is not there, and would still be written.
+        pub(super) fn leave_out_of_dumps(&self) {
+            self.advise(0, self.size, Advice::LinuxDontDump);
+        }
+
+        fn advise(&self, offset: usize, length: usize, advice: Advice) {
+            let page = rustix::param::page_size();
+            let start = offset.next_multiple_of(page);
+            let end = offset.saturating_add(length).min(self.size).next_multiple_of(page);
+            let Some(length) = end.checked_sub(start).filter(|&length| length > 0) else { return };
+            // SAFETY: the range lies in the mapping, whose last page is there in full. To lose what
+            // is in it is what the one caller with `&mut self` asks for; the other advice changes
+            // nothing that can be seen.
+            let advised = unsafe { madvise(self.start.as_ptr().add(start).cast(), length, advice) };
+            if let Err(error) = advised {
+                log::debug!("cannot advise on shared memory: {error}");
+            }
+        }
+
+        /// One of the numbers of a header.
+        pub(super) fn get(&self, offset: usize) -> u64 {
             u64::from_le(self.number(offset).load(Ordering::Acquire))
         }
 
-        /// Sets one of the numbers of the header, behind everything that was written before.
-        pub(crate) fn set(&mut self, offset: usize, value: u64) {
+        /// Sets one of them, behind everything that was written before.
+        pub(super) fn set(&mut self, offset: usize, value: u64) {
             self.number(offset).store(value.to_le(), Ordering::Release);
         }
 
         fn number(&self, offset: usize) -> &AtomicU64 {
-            assert!(offset < DATA && offset.is_multiple_of(8), "it is one of those of the header");
+            let is_there = offset < DATA && DATA <= self.size && offset.is_multiple_of(8);
+            assert!(is_there, "it is one of those of the header");
             // SAFETY: the number lies in the mapping, which begins at a page, so it is aligned. Whoever
             // else uses it does so through the system, or as a whole.
             unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset).cast()) }
         }
     }
 
-    impl Drop for Mapping {
+    impl Drop for Pages {
         fn drop(&mut self) {
             // SAFETY: it was mapped with this size, and nothing refers to it any more.
             let unmapped = unsafe { munmap(self.start.as_ptr().cast(), self.size) };
             if let Err(error) = unmapped {
-                log::warn!("cannot unmap the shared output: {error}");
+                log::warn!("cannot unmap shared memory: {error}");
             }
         }
     }
@@ -115,33 +289,43 @@ mod unix {
 mod elsewhere {
     use std::io;
 
-    use protocol::message::SharedOutput;
+    /// There are none.
+    pub(super) enum Pages {}
 
-    /// There is none.
-    pub(crate) enum Mapping {}
-
-    impl Mapping {
-        pub(crate) fn open(_: &SharedOutput) -> io::Result<Self> {
+    impl Pages {
+        pub(super) fn open(_: &str, _: u64, _: bool, _: Option<usize>) -> io::Result<Self> {
             Err(io::ErrorKind::Unsupported.into())
         }
 
-        pub(crate) const fn room(&self) -> usize {
+        pub(super) const fn size(&self) -> usize {
             match *self {}
         }
 
-        pub(crate) fn put(&mut self, _: usize, _: &[u8]) {
+        pub(super) fn put(&mut self, _: usize, _: &[u8]) {
             match *self {}
         }
 
-        pub(crate) fn frames(&self, _: usize) -> &[u8] {
+        pub(super) fn bytes(&self, _: usize, _: usize) -> &[u8] {
             match *self {}
         }
 
-        pub(crate) fn get(&self, _: usize) -> u64 {
+        pub(super) fn discard(&mut self, _: usize, _: usize) {
             match *self {}
         }
 
-        pub(crate) fn set(&mut self, _: usize, _: u64) {
+        pub(super) fn use_large_pages(&self, _: usize) {
+            match *self {}
+        }
+
+        pub(super) fn leave_out_of_dumps(&self) {
+            match *self {}
+        }
+
+        pub(super) fn get(&self, _: usize) -> u64 {
+            match *self {}
+        }
+
+        pub(super) fn set(&mut self, _: usize, _: u64) {
             match *self {}
         }
     }

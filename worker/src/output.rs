@@ -16,12 +16,13 @@ use protocol::{
     envelope::{self, SendError},
     launch::EXIT_NORMAL,
     limits::HOLD_TIME,
-    message::{FromWorker, SharedOutput},
+    message::{FromWorker, SharedOutput, SharedRange},
 };
 
 use crate::{
     connection::{ServeError, is_gone},
     kept::Kept,
+    result::{ResultBuffer, Room},
 };
 
 /// Values of more than this many bytes are written from where they lie: 16 KiB. Below that a copy
@@ -60,8 +61,12 @@ pub(crate) struct Output {
     /// Bytes that were written since the connection began.
     written: u64,
     kept: Option<Kept>,
+    /// Where large results go, if that was agreed on. Lent out while a function runs.
+    room: Option<Box<Room>>,
     /// A large buffer for results, while large results keep coming and none is being made.
     large: Vec<u8>,
+    /// Large arguments have come, for which memory may be kept elsewhere.
+    strained: bool,
     /// How many results came since the last that needed it.
     small_uses: u32,
     pace: Pace,
@@ -87,7 +92,9 @@ impl Output {
             frame: Vec::new(),
             written: 0,
             kept: None,
+            room: None,
             large: Vec::new(),
+            strained: false,
             small_uses: 0,
             pace,
             broken: false,
@@ -98,7 +105,10 @@ impl Output {
     /// inside a container, costs nothing but speed.
     pub(crate) fn share(&mut self, place: &SharedOutput) {
         match Kept::open(place, self.written) {
-            Ok(kept) => self.kept = Some(kept),
+            Ok(kept) => {
+                self.kept = Some(kept);
+                self.room = place.results.is_some().then(|| Box::new(Room::new(place)));
+            }
             Err(error) => log::info!("the shared output cannot be used: {error}"),
         }
     }
@@ -157,8 +167,35 @@ impl Output {
         }
     }
 
-    /// Puts a buffer for results away if it is large, with the result in it that was written.
-    pub(crate) fn put_away(&mut self, result: &mut Vec<u8>) {
+    /// Tells that the value of an item lies in the shared output.
+    pub(crate) fn answer_there(
+        &mut self,
+        id: u64,
+        item: u32,
+        place: SharedRange,
+    ) -> Result<Flow, ServeError> {
+        let SharedRange { offset, length } = place;
+        self.send(&FromWorker::SharedResult { id, item, offset, length }, &[])
+    }
+
+    /// Lends what a function needs for its result, empty: a large buffer if one was put away, and
+    /// the room for large results.
+    pub(crate) fn lend(&mut self, result: &mut ResultBuffer) {
+        result.clear();
+        result.lend(self.room.take());
+        if result.vector().capacity() == 0 {
+            *result.vector() = self.large_buffer();
+        }
+    }
+
+    /// Takes back what was lent, with the result in it that was written.
+    pub(crate) fn put_away(&mut self, result: &mut ResultBuffer) {
+        self.room = result.take_back();
+        self.keep_if_large(result.vector());
+    }
+
+    /// Puts a buffer for results away if it is large.
+    fn keep_if_large(&mut self, result: &mut Vec<u8>) {
         if result.capacity() <= KEPT_CAPACITY {
             return;
         }
@@ -166,25 +203,37 @@ impl Output {
         self.small_uses = if is_needed { 0 } else { self.small_uses + 1 };
         self.large = std::mem::take(result);
         if self.small_uses == SMALL_USES || self.large.capacity() > KEPT_AT_MOST {
-            self.give_back();
+            self.large = Vec::new();
+            self.small_uses = 0;
         }
     }
 
     /// An empty buffer for results, large if one was put away.
-    pub(crate) fn large_buffer(&mut self) -> Vec<u8> {
+    fn large_buffer(&mut self) -> Vec<u8> {
         self.large.clear();
         std::mem::take(&mut self.large)
     }
 
     /// Whether it holds more memory than an idle worker should.
-    pub(crate) const fn is_large(&self) -> bool {
-        self.large.capacity() > 0
+    pub(crate) fn is_large(&self) -> bool {
+        self.strained
+            || self.large.capacity() > 0
+            || self.room.as_ref().is_some_and(|room| room.is_large())
+    }
+
+    /// Notes that arguments of so many bytes have come, which take as much where they are decoded.
+    pub(crate) const fn note_arguments(&mut self, size: usize) {
+        self.strained |= size > KEPT_CAPACITY;
     }
 
     /// Gives that back.
     pub(crate) fn give_back(&mut self) {
+        self.strained = false;
         self.large = Vec::new();
         self.small_uses = 0;
+        if let Some(room) = &mut self.room {
+            room.give_back();
+        }
     }
 
     pub(crate) fn keeps_something(&self) -> bool {

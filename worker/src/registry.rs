@@ -16,6 +16,7 @@ use crate::{
     error::Error,
     handler::Handler,
     panics,
+    result::ResultBuffer,
     signature::{Parameter, Signature, SignatureError},
 };
 
@@ -118,7 +119,7 @@ impl Functions {
     }
 }
 
-type Run = Box<dyn Fn(&Arguments<'_>, &mut Vec<u8>) -> Result<(), Error>>;
+type Run = Box<dyn Fn(&Arguments<'_>, &mut ResultBuffer) -> Result<(), Error>>;
 
 /// A registered function.
 pub(crate) struct Function {
@@ -139,8 +140,9 @@ impl Function {
         handler: H,
     ) -> Result<Self, RegistrationError> {
         fit(&mut signature, &H::shapes())?;
-        let run =
-            move |arguments: &Arguments<'_>, result: &mut Vec<u8>| handler.run(arguments, result);
+        let run = move |arguments: &Arguments<'_>, result: &mut ResultBuffer| {
+            handler.run(arguments, result)
+        };
         Ok(Self::new(signature, help, Box::new(run)))
     }
 
@@ -150,7 +152,10 @@ impl Function {
         help: &str,
         function: impl Fn(&Arguments<'_>, &mut Vec<u8>) -> Result<(), Error> + 'static,
     ) -> Self {
-        Self::new(signature, help, Box::new(function))
+        let run = move |arguments: &Arguments<'_>, result: &mut ResultBuffer| {
+            function(arguments, result.vector())
+        };
+        Self::new(signature, help, Box::new(run))
     }
 
     fn new(signature: Signature, help: &str, run: Run) -> Self {
@@ -159,10 +164,10 @@ impl Function {
 
     /// Runs the function on one item. On success `result`, empty before, holds the encoded
     /// result; on an error, a panic among them, its content means nothing.
-    pub(crate) fn run(&self, item: Item<'_>, result: &mut Vec<u8>) -> Result<(), Error> {
+    pub(crate) fn run(&self, item: Item<'_>, result: &mut ResultBuffer) -> Result<(), Error> {
         let arguments = Arguments::new(&self.signature, item);
         panics::catch(|| (self.run)(&arguments, result))??;
-        check_result(result)
+        check_result(result.as_slice())
     }
 }
 

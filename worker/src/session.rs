@@ -9,7 +9,7 @@ use protocol::{
     envelope::{self, Item, SendError},
     launch::{EXIT_CALL_FAILED, EXIT_NORMAL},
     limits::{LENGTH_BYTES, MAX_FRAME, MAX_FRAME_BEFORE_WELCOME, PROTOCOL_VERSION},
-    message::{Call, FromMaster, FromWorker, Hello, Welcome, feature},
+    message::{Call, FromMaster, FromWorker, Hello, SharedOutput, SharedRange, Welcome, feature},
 };
 use serde_bytes::Bytes;
 
@@ -21,14 +21,21 @@ use crate::{
     error::Error,
     in_hand::{self, Line},
     inbox::Inbox,
+    mapping::ArgumentsMapping,
+    memory,
     output::{Flow, Output},
     registry::{Function, Functions},
+    result::ResultBuffer,
     watch::Watch,
 };
 
 /// Environment variable that makes a worker keep to the base rule if it is `off`: it writes each
 /// answer by itself, and does without a shared output. For comparisons.
 const SHARED_OUTPUT_VARIABLE: &str = "WORKER_SHARED_OUTPUT";
+
+/// What two processes on one machine can do.
+const SHARED: [&str; 3] =
+    [feature::SHARED_OUTPUT, feature::SHARED_RESULTS, feature::SHARED_ARGUMENTS];
 
 /// The features that the hello offers. Only Unix has a way to read ahead without blocking, and
 /// to map a file.
@@ -37,7 +44,7 @@ fn features() -> Vec<&'static str> {
     if cfg!(unix) {
         features.push(feature::CANCEL);
         if std::env::var_os(SHARED_OUTPUT_VARIABLE).is_none_or(|value| value != "off") {
-            features.push(feature::SHARED_OUTPUT);
+            features.extend(SHARED);
         }
     }
     features
@@ -54,7 +61,9 @@ pub(crate) struct Session<'a> {
     watch: Watch,
     welcomed: bool,
     /// Reused for every encoded result.
-    result: Vec<u8>,
+    result: ResultBuffer,
+    /// Where large arguments lie, if that was agreed on.
+    arguments: Option<Rc<ArgumentsMapping>>,
 }
 
 impl<'a> Session<'a> {
@@ -67,7 +76,9 @@ impl<'a> Session<'a> {
         let output = Rc::new(RefCell::new(Output::new(socket)));
         let line = Line::new(Rc::clone(&output), Rc::clone(inbox));
         let (line, features) = (Rc::new(line), features());
-        Self { functions, features, line, output, watch, welcomed: false, result: Vec::new() }
+        let result = ResultBuffer::default();
+        let (welcomed, arguments) = (false, None);
+        Self { functions, features, line, output, watch, welcomed, result, arguments }
     }
 
     /// The way to the master.
@@ -146,7 +157,16 @@ impl<'a> Session<'a> {
         if let Some(place) = welcome.shared_output.as_ref()
             && chosen(feature::SHARED_OUTPUT)
         {
-            self.output.borrow_mut().share(place);
+            let results = place.results.filter(|_| chosen(feature::SHARED_RESULTS));
+            self.output.borrow_mut().share(&SharedOutput { results, ..place.clone() });
+        }
+        if let Some(place) = welcome.shared_arguments.as_ref()
+            && chosen(feature::SHARED_ARGUMENTS)
+        {
+            match ArgumentsMapping::open(place) {
+                Ok(mapping) => self.arguments = Some(Rc::new(mapping)),
+                Err(error) => log::info!("large arguments cannot be shared: {error}"),
+            }
         }
         context::set(welcome.slot, welcome.pool.clone());
         log::info!("worker in slot {} of the pool `{}`", welcome.slot, welcome.pool);
@@ -156,6 +176,7 @@ impl<'a> Session<'a> {
                 return Ok(Flow::Break(EXIT_NORMAL));
             }
             let outcome = self.run(functions.find(name).as_ref().copied(), item);
+            self.output.borrow_mut().put_away(&mut self.result);
             self.watch.end_call();
             match outcome {
                 Ok(()) => {}
@@ -170,10 +191,34 @@ impl<'a> Session<'a> {
                 }
             }
         }
-        self.send(&FromWorker::Ready {}, &[])
+        self.send(&FromWorker::Ready { shared_arguments: self.arguments.is_some() }, &[])
     }
 
     fn call(&mut self, call: &Call<'_>, payload: &[u8]) -> Result<Flow, ServeError> {
+        let arguments = self.arguments.clone();
+        let payload = match call.shared {
+            None => payload,
+            Some(range) => {
+                envelope::check_master_payload(&FromMaster::Call(call.clone()), payload)?;
+                let shared = arguments.as_ref().and_then(|arguments| arguments.get(range));
+                shared.ok_or_else(|| {
+                    let SharedRange { offset, length } = range;
+                    ServeError::Terms(match arguments {
+                        None => "a call refers to shared arguments, and there are none".to_owned(),
+                        Some(_) => format!(
+                            "a call refers to {length} bytes at {offset} of the shared arguments, \
+                             which are not in the file"
+                        ),
+                    })
+                })?
+            }
+        };
+        if call.shared.is_some() {
+            self.output.borrow_mut().note_arguments(payload.len());
+        }
+        if payload.len() > memory::LARGE {
+            memory::keep_large();
+        }
         let items = envelope::items(call, payload)?;
         let functions = self.functions;
         let function = functions.find(&call.function);
@@ -202,10 +247,7 @@ impl<'a> Session<'a> {
 
     /// Runs a function on one item, so that `result` holds what it gives.
     fn run(&mut self, function: Result<&Function, &Error>, item: Item<'_>) -> Result<(), Error> {
-        self.result.clear();
-        if self.result.capacity() == 0 {
-            self.result = self.output.borrow_mut().large_buffer();
-        }
+        self.output.borrow_mut().lend(&mut self.result);
         match function {
             Ok(function) => function.run(item, &mut self.result),
             Err(unknown) => Err(unknown.clone()),
@@ -223,14 +265,22 @@ impl<'a> Session<'a> {
     ) -> Result<Flow, ServeError> {
         let error = match outcome {
             Ok(()) => {
-                let answered = self.output.borrow_mut().answer(id, item, &self.result)?;
-                self.output.borrow_mut().put_away(&mut self.result);
+                let mut output = self.output.borrow_mut();
+                let answered = match self.result.share() {
+                    Some(place) => Some(output.answer_there(id, item, place)?),
+                    None => output.answer(id, item, self.result.as_slice())?,
+                };
+                output.put_away(&mut self.result);
+                drop(output);
                 match answered {
                     Some(flow) => return Ok(flow),
                     None => too_large(MAX_FRAME),
                 }
             }
-            Err(error) => error,
+            Err(error) => {
+                self.output.borrow_mut().put_away(&mut self.result);
+                error
+            }
         };
         *status = EXIT_CALL_FAILED;
         let (failure, opaque) = error.into_parts();

@@ -44,7 +44,7 @@ fn frame(message: &FromMaster<'_>, payload: &[u8]) -> Vec<u8> {
 fn call(id: u64, function: &str, items: &[Vec<u8>]) -> Vec<u8> {
     let count = items.len().try_into().unwrap();
     let function = function.into();
-    let call = Call { id, function, items: count, keywords: false, last: false };
+    let call = Call { id, function, items: count, keywords: false, last: false, shared: None };
     frame(&FromMaster::Call(call), &items.concat())
 }
 
@@ -120,7 +120,7 @@ fn an_initializer_has_no_item_to_report_or_cancel() {
     connection.send_bytes(
         &[frame(&FromMaster::Welcome(welcome), &pack(&(2, 0.001))), cancel(0, 0)].concat(),
     );
-    assert_eq!(connection.receive().0, FromWorker::Ready {});
+    assert_eq!(connection.receive().0, FromWorker::Ready { shared_arguments: false });
     assert_eq!(connection.call("square", &(5,)).value::<i64>(), 25);
 }
 

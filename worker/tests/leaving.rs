@@ -107,7 +107,14 @@ fn the_master_breaks_the_protocol() {
     let call = |items, payload: &[u8]| {
         let function = "introduce".into();
         frame(
-            &FromMaster::Call(Call { id: 1, function, items, keywords: false, last: false }),
+            &FromMaster::Call(Call {
+                id: 1,
+                function,
+                items,
+                keywords: false,
+                last: false,
+                shared: None,
+            }),
             payload,
         )
     };

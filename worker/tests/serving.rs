@@ -41,7 +41,10 @@ fn the_hello_comes_unasked() {
     assert_eq!(hello.token, TOKEN);
     assert_eq!((hello.oldest, hello.newest), (1, 1));
     assert_eq!((hello.name.as_str(), hello.version.as_str()), ("worker", "0.1.0"));
-    assert_eq!(hello.features, ["progress", "cancel", "shared_output"]);
+    assert_eq!(
+        hello.features,
+        ["progress", "cancel", "shared_output", "shared_results", "shared_arguments"]
+    );
     assert_eq!(payload, []);
     let names: Vec<String> = hello
         .functions
@@ -246,6 +249,7 @@ fn frames_in_any_pieces() {
             items: 1,
             keywords: false,
             last: false,
+            shared: None,
         };
         let payload = pack(&(n,));
         protocol::envelope::append_frame(&mut bytes, &FromMaster::Call(call), &payload).unwrap();
@@ -336,7 +340,7 @@ fn initializers() {
     };
 
     let (mut connection, answer) = start(&welcome("introduce", false), &pack(&("first",)));
-    assert_eq!(answer, FromWorker::Ready {});
+    assert_eq!(answer, FromWorker::Ready { shared_arguments: false });
     assert_eq!(connection.call("square", &(2,)).value::<i64>(), 4);
     let finished = connection.close();
     assert!(finished.stdout.starts_with("I am first, "), "{finished:?}");
@@ -344,7 +348,7 @@ fn initializers() {
 
     let keywords = [pack(&[(); 0]), pack(&HashMap::from([("name", "first")]))].concat();
     let (connection, answer) = start(&welcome("introduce", true), &keywords);
-    assert_eq!(answer, FromWorker::Ready {});
+    assert_eq!(answer, FromWorker::Ready { shared_arguments: false });
     assert!(connection.close().stdout.starts_with("I am first, "));
 
     for (initializer, arguments, expected) in [

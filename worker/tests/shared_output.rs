@@ -54,8 +54,8 @@ impl Shared {
         let path = directory.path().join("shared");
         let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
         file.set_len(file_size(room) as u64).unwrap();
-        let place =
-            SharedOutput { path: path.to_str().unwrap().into(), key: 0xfedc_ba98_7654_3210 };
+        let path = path.to_str().unwrap().into();
+        let place = SharedOutput { path, key: 0xfedc_ba98_7654_3210, results: None };
         let shared = Self { file, place, directory };
         shared.set(KEY, shared.place.key);
         shared
@@ -180,7 +180,7 @@ fn values<T: serde::Serialize>(id: u64, values: impl IntoIterator<Item = T>) -> 
 fn call(id: u64, function: &str, items: &[Vec<u8>]) -> Vec<u8> {
     let count = items.len().try_into().unwrap();
     let function = function.into();
-    let call = Call { id, function, items: count, keywords: false, last: false };
+    let call = Call { id, function, items: count, keywords: false, last: false, shared: None };
     let mut bytes = Vec::new();
     envelope::append_frame(&mut bytes, &FromMaster::Call(call), &items.concat()).unwrap();
     bytes
@@ -552,7 +552,8 @@ fn a_worker_that_leaves_writes_what_it_keeps() {
     let last = |items: &[Vec<u8>]| {
         let count = items.len().try_into().unwrap();
         let function = "square".into();
-        let call = Call { id: 2, function, items: count, keywords: false, last: true };
+        let call =
+            Call { id: 2, function, items: count, keywords: false, last: true, shared: None };
         frame(&FromMaster::Call(call), &items.concat())
     };
     let first = call(1, "square", &numbers(0..3));

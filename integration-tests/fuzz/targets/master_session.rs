@@ -83,7 +83,7 @@ impl Said {
                 let hello = Hello { oldest, newest, ..Hello::default() };
                 body_of(&FromWorker::Hello(hello), &[])
             }
-            Self::Ready => body_of(&FromWorker::Ready {}, &[]),
+            Self::Ready => body_of(&FromWorker::Ready { shared_arguments: false }, &[]),
             Self::InitializerFailed(bytes) => {
                 body_of(&FromWorker::InitializerFailed(failure()), &opaque(bytes))
             }

@@ -117,7 +117,7 @@ enum Answer {
 impl Answer {
     fn allows(&self, answer: &FromWorker) -> bool {
         match (self, answer) {
-            (Self::Readiness { initializer }, FromWorker::Ready {}) => {
+            (Self::Readiness { initializer }, FromWorker::Ready { shared_arguments: false }) => {
                 initializer.as_deref().is_none_or(may_succeed)
             }
             (Self::Readiness { initializer }, FromWorker::InitializerFailed(_)) => {
@@ -233,6 +233,7 @@ impl Said {
                     items: u32::try_from(items.len()).unwrap() + surplus,
                     keywords: *keywords,
                     last: *last,
+                    shared: None,
                 };
                 body_of(&FromMaster::Call(call), &payload)
             }

@@ -5,7 +5,7 @@ use protocol::{
     envelope,
     message::{
         Failure, FromMaster, FromWorker,
-        feature::{CANCEL, PROGRESS, SHARED_OUTPUT},
+        feature::{CANCEL, PROGRESS, SHARED_OUTPUT, SHARED_RESULTS},
         kind::CANCELLED,
     },
     shared_output::HELD,
@@ -133,7 +133,77 @@ pub(super) const MODES: &[Mode] = &[
             connection.answer(&task.result(), VALUE)
         }),
     },
+    Mode {
+        name: "shares-outside",
+        argument: "[OFFSET]",
+        help: "tells of a result of one byte at this place of its shared output, 64 unless told",
+        misdeed: Featured(SHARES, |connection, task, offset| {
+            let offset = offset.map_or(Ok(64), str::parse)?;
+            tell_of(connection, task, offset, 1)?;
+            hang()
+        }),
+    },
+    Mode {
+        name: "shares-much",
+        argument: "[BYTES]",
+        help: "tells of a shared result of so many bytes, a great many unless told",
+        misdeed: Featured(SHARES, |connection, task, bytes| {
+            let bytes = bytes.map_or(Ok(u64::MAX), str::parse)?;
+            let offset = connection.shared()?.put(VALUE)?;
+            tell_of(connection, task, offset, bytes)?;
+            hang()
+        }),
+    },
+    Mode {
+        name: "shares-twice",
+        argument: "",
+        help: "tells of its shared result twice, and stays",
+        misdeed: Featured(SHARES, |connection, task, _| {
+            for _ in 0..2 {
+                share(connection, task, VALUE)?;
+            }
+            hang()
+        }),
+    },
+    Mode {
+        name: "shares-then-exits",
+        argument: "",
+        help: "tells of its shared result, and exits with status 5",
+        misdeed: Featured(SHARES, |connection, task, _| {
+            share(connection, task, VALUE)?;
+            std::process::exit(5)
+        }),
+    },
+    Mode {
+        name: "shares-two-values",
+        argument: "",
+        help: "gives a shared result that is two values, and goes on",
+        misdeed: Featured(SHARES, |connection, task, _| share(connection, task, &[1, 2])),
+    },
+    Mode {
+        name: "shares-unasked",
+        argument: "",
+        help: "tells of a shared result, which was not agreed on",
+        misdeed: Featured(&[SHARED_OUTPUT], |connection, task, _| {
+            tell_of(connection, task, 1 << 20, 1)?;
+            hang()
+        }),
+    },
 ];
+
+/// What it takes to share a result.
+const SHARES: &[&str] = &[SHARED_OUTPUT, SHARED_RESULTS];
+
+/// Answers an item by a shared result.
+fn share(connection: &mut Connection, task: &Task<'_>, value: &[u8]) -> Outcome {
+    let offset = connection.shared()?.put(value)?;
+    tell_of(connection, task, offset, value.len() as u64)
+}
+
+fn tell_of(connection: &mut Connection, task: &Task<'_>, offset: u64, length: u64) -> Outcome {
+    let (id, item) = (task.id, task.item);
+    connection.send(&FromWorker::SharedResult { id, item, offset, length }, &[])
+}
 
 fn wait_for_cancel(connection: &mut Connection, task: &Task<'_>) -> Outcome {
     // Calls may lie between the item and its cancel, and are for later.

@@ -127,7 +127,7 @@ pub(super) const MODES: &[Mode] = &[
         argument: "",
         help: "says ready first",
         misdeed: InHandshake(|mut connection, _| {
-            connection.send(&FromWorker::Ready {}, &[])?;
+            connection.send(&FromWorker::Ready { shared_arguments: false }, &[])?;
             greet_and_serve(connection)
         }),
     },

@@ -10,6 +10,8 @@ use protocol::{
 /// The file in which answers are kept until they are written.
 pub(super) struct Kept {
     file: File,
+    /// Where the room for large results begins.
+    results: Option<u64>,
     /// The frames that are held.
     frames: Vec<u8>,
 }
@@ -20,7 +22,7 @@ impl Kept {
         written: u64,
     ) -> Result<Self, Box<dyn Error>> {
         let file = File::options().read(true).write(true).open(&place.path)?;
-        let mut kept = Self { file, frames: Vec::new() };
+        let mut kept = Self { file, results: place.results, frames: Vec::new() };
         kept.empty(written)?;
         Ok(kept)
     }
@@ -50,6 +52,13 @@ impl Kept {
     /// Sets one of the numbers, to whatever that may be.
     pub(super) fn set(&self, offset: usize, number: u64) -> io::Result<()> {
         self.file.write_all_at(&number.to_le_bytes(), offset as u64)
+    }
+
+    /// Puts a value into the room for large results, and gives the place.
+    pub(super) fn put(&self, value: &[u8]) -> Result<u64, Box<dyn Error>> {
+        let offset = self.results.ok_or("there is no room for large results")?;
+        self.file.write_all_at(value, offset)?;
+        Ok(offset)
     }
 
     /// Changes the size of the file, if that is possible.

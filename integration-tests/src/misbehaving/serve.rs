@@ -66,7 +66,7 @@ pub(super) fn finish_handshake(
     if let Some(place) = &welcome.shared_output {
         connection.share(place)?;
     }
-    connection.send(&FromWorker::Ready {}, &[])?;
+    connection.send(&FromWorker::Ready { shared_arguments: false }, &[])?;
     Ok(Some(connection))
 }
 

@@ -1,6 +1,12 @@
 //! The values of a batch, one after another in one buffer.
 
-use crate::batch::Values;
+use std::collections::BTreeMap;
+
+use crate::{
+    arguments::FromResult,
+    batch::{Value, Values},
+    error::Error,
+};
 
 /// Values as they came, each with the number of its item.
 #[derive(Debug, Default)]
@@ -9,6 +15,26 @@ pub(super) struct ValueStore {
     /// Where each value ends, counted from the start of its run: four bytes an item.
     ends: Vec<u32>,
     runs: Vec<Run>,
+    /// Values that came in memory of their own.
+    alone: BTreeMap<u64, Value>,
+}
+
+/// A value in the store.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ValueAt<'a> {
+    Here(&'a [u8]),
+    Alone(&'a Value),
+}
+
+impl ValueAt<'_> {
+    pub(super) fn decode<R: FromResult>(self) -> Result<R, Error> {
+        match self {
+            Self::Here(bytes) => R::from_result(bytes),
+            Self::Alone(Value::Encoded(bytes)) => R::from_result(bytes),
+            // As one copy as decoding it would be.
+            Self::Alone(Value::Binary(data)) => R::from_binary(data.clone()),
+        }
+    }
 }
 
 /// Values of consecutive items that came one after another.
@@ -45,24 +71,51 @@ impl ValueStore {
         self.ends.extend(values.places().map(|place| end(place.end)));
     }
 
+    /// Takes in the value of one item as it is.
+    pub(super) fn put(&mut self, item: u64, value: Value) {
+        self.alone.insert(item, value);
+    }
+
+    /// Gives a value away that lies in memory of its own.
+    pub(super) fn take_alone(&mut self, item: u64) -> Option<Value> {
+        self.alone.remove(&item)
+    }
+
+    /// Gives all of them away, by their items.
+    pub(super) fn take_all_alone(&mut self) -> BTreeMap<u64, Value> {
+        std::mem::take(&mut self.alone)
+    }
+
     /// Puts runs in the order of their items. To be called before values are looked at.
     pub(super) fn sort(&mut self) {
         self.runs.sort_unstable_by_key(|run| run.first);
     }
 
     /// The value of an item.
-    pub(super) fn get(&self, item: u64) -> Option<&[u8]> {
+    pub(super) fn get(&self, item: u64) -> Option<ValueAt<'_>> {
+        match self.alone.get(&item) {
+            Some(value) => Some(ValueAt::Alone(value)),
+            None => self.find(item).map(ValueAt::Here),
+        }
+    }
+
+    fn find(&self, item: u64) -> Option<&[u8]> {
         let behind = self.runs.partition_point(|run| run.first <= item);
         let run = self.runs.get(behind.checked_sub(1)?)?;
         let index = usize::try_from(item - run.first).ok().filter(|&index| index < run.count)?;
         self.value(run, index)
     }
 
-    /// All values, in the order of their items.
+    /// All values that do not lie in memory of their own, in the order of their items.
     pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.runs
             .iter()
             .flat_map(move |run| (0..run.count).filter_map(move |index| self.value(run, index)))
+    }
+
+    /// Whether a value lies in memory of its own.
+    pub(super) fn has_alone(&self) -> bool {
+        !self.alone.is_empty()
     }
 
     fn value(&self, run: &Run, index: usize) -> Option<&[u8]> {
@@ -107,9 +160,25 @@ mod tests {
             Some(b"h"),
             None,
         ];
-        assert_eq!(found, expected);
+        assert_eq!(found, expected.map(|value| value.map(ValueAt::Here)));
         let all: Vec<_> = store.iter().collect();
         assert_eq!(all, expected.into_iter().flatten().collect::<Vec<_>>());
         assert_eq!(store.runs.len(), 3);
+    }
+
+    #[test]
+    fn values_in_memory_of_their_own_are_found_and_given_away() {
+        let mut store = ValueStore::default();
+        store.append(1, Values::new(b"b", &[1]));
+        store.put(0, Value::Binary(b"a".to_vec()));
+        store.put(2, Value::Encoded(b"\xa1c".to_vec()));
+        store.sort();
+        let texts: Vec<_> = [0, 2].map(|item| store.get(item).unwrap().decode::<String>()).into();
+        assert_eq!(texts.into_iter().collect::<Result<Vec<_>, _>>().unwrap(), ["a", "c"]);
+        assert_eq!(store.get(1), Some(ValueAt::Here(b"b")));
+        assert_eq!(store.take_alone(0), Some(Value::Binary(b"a".to_vec())));
+        assert_eq!(store.get(0), None);
+        assert_eq!(store.take_all_alone().into_keys().collect::<Vec<_>>(), [2]);
+        assert!(!store.has_alone());
     }
 }

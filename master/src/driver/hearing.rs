@@ -3,18 +3,19 @@
 use protocol::{
     envelope,
     frame::Decoder,
-    message::{Failure as WireFailure, Hello, feature},
+    message::{Failure as WireFailure, Hello, SharedRange, feature},
 };
 
 use super::{
     connection::Connection,
     process::Process,
-    session::{Breach, Said},
+    session::{Agreed, Breach, Said},
     shared_output::SharedOutput,
     source::Source,
     supervisor::Supervisor,
 };
 use crate::{
+    arena,
     batch::Values,
     error::{Error, Failure},
     events::EventKind,
@@ -38,15 +39,26 @@ impl Supervisor {
         // A single answer has none to be kept with, and is written at once anyway.
         let one_answer = self.plan.settings.one_call || self.plan.surroundings.single_call;
         if knows(feature::SHARED_OUTPUT) && !one_answer {
-            match SharedOutput::new(time) {
+            let has_results = knows(feature::SHARED_RESULTS);
+            match SharedOutput::new(time, has_results) {
                 Ok(shared_output) => {
                     process.shared_output = Some(shared_output);
                     process.features.push(feature::SHARED_OUTPUT);
+                    process.features.extend(has_results.then_some(feature::SHARED_RESULTS));
                 }
                 Err(error) => log::warn!("cannot make a shared output: {error}"),
             }
         }
-        process.session.welcome(progress, process.shared_output.is_some());
+        if knows(feature::SHARED_ARGUMENTS) && !one_answer {
+            self.arena = self.arena.take().or_else(arena::open);
+            process.features.extend(self.arena.is_some().then_some(feature::SHARED_ARGUMENTS));
+        }
+        process.session.welcome(Agreed {
+            progress,
+            shared_output: process.features.contains(&feature::SHARED_OUTPUT),
+            shared_results: process.features.contains(&feature::SHARED_RESULTS),
+            shared_arguments: process.features.contains(&feature::SHARED_ARGUMENTS),
+        });
         process.connection = Some(connection);
         if self.plan.settings.one_call {
             // Nobody else is awaited, and whatever happens to the master nothing is left.
@@ -100,8 +112,11 @@ impl Supervisor {
                 self.ends = ends;
                 well_formed?;
             }
+            Said::SharedResult { id, item, range } => {
+                self.take_shared_result(time, worker, (CallId(id), item), range)?;
+            }
             Said::Error { id, item, failure, payload } => {
-                if self.known(worker, 1) > 0 {
+                if self.known(worker, (CallId(id), item), 1) > 0 {
                     return Ok(());
                 }
                 let items = item..item.saturating_add(1);
@@ -140,7 +155,10 @@ impl Supervisor {
                     self.refuse(time, worker, &Breach::NotInHand { id, item });
                 }
             }
-            Said::Ready => {
+            Said::Ready { shared_arguments } => {
+                if let Some(process) = self.processes.get_mut(&worker) {
+                    process.shared_arguments = shared_arguments;
+                }
                 // One that is too large already would be killed in its first task, and so would
                 // the next one: task after task would be lost.
                 if self.measuring.has_hard_limit() && self.measure_worker(time, worker) {
@@ -179,7 +197,7 @@ impl Supervisor {
     ) {
         let all = u32::try_from(ends.len()).unwrap_or(u32::MAX);
         let end = first.saturating_add(all);
-        let known = self.known(worker, u64::from(all));
+        let known = self.known(worker, (call, first), all);
         let mut next = first.saturating_add(u32::try_from(known).unwrap_or(u32::MAX));
         while next < end {
             let answer = self.machine.answer(time, worker, call, next..end, Verdict::Completed);
@@ -210,11 +228,50 @@ impl Supervisor {
         self.end_item(time, worker);
     }
 
-    /// Of so many answers that have come, how many were taken before, from where they were kept.
-    fn known(&mut self, worker: WorkerId, answers: u64) -> u64 {
-        let process = self.processes.get_mut(&worker);
-        let shared = process.and_then(|process| process.shared_output.as_mut());
-        shared.map_or(0, |shared| shared.known(answers))
+    /// Takes in a result that lies in the shared output of its worker.
+    fn take_shared_result(
+        &mut self,
+        time: Time,
+        worker: WorkerId,
+        (call, item): (CallId, u32),
+        range: SharedRange,
+    ) -> Result<(), Breach> {
+        if self.known(worker, (call, item), 1) > 0 {
+            return Ok(());
+        }
+        let Some(process) = self.processes.get_mut(&worker) else { return Ok(()) };
+        let Some(shared) = &mut process.shared_output else { return Ok(()) };
+        // Also one that is not wanted any more, so that its place is free.
+        let value = shared.take_result(range, &mut self.prepared)?;
+        let items = item..item.saturating_add(1);
+        match self.machine.answer(time, worker, call, items, Verdict::Completed) {
+            Answer::Accepted { batch, items } => {
+                self.counters.completed += 1;
+                self.attempts.forget(batch.id, &items);
+                batch.sink.completed_alone(items.start, value);
+                if self.touched.last().is_none_or(|last| last.id != batch.id) {
+                    self.touched.push(batch);
+                }
+                self.end_item(time, worker);
+            }
+            Answer::Late { .. } => self.count_late(time, worker),
+            // A result is never tried again.
+            Answer::Retried { .. } | Answer::Refused => {
+                self.refuse(time, worker, &Breach::Unasked { id: call.0, item });
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers have come, to so many items of a call from one on. Tells how many of them were taken
+    /// before, from where they were kept.
+    fn known(&mut self, worker: WorkerId, (call, first): (CallId, u32), answers: u32) -> u64 {
+        let Some(process) = self.processes.get_mut(&worker) else { return 0 };
+        process.has_answered(call, first.saturating_add(answers));
+        let Some(shared) = &mut process.shared_output else { return 0 };
+        // Whoever takes a large result says so again.
+        shared.expect_result_of(0);
+        shared.known(u64::from(answers))
     }
 
     /// A worker has answered an item.

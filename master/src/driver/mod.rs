@@ -86,7 +86,7 @@ impl Initializer {
     pub(crate) fn new((function, arguments): (String, crate::Arguments)) -> Result<Self, Error> {
         let (item, keywords) = arguments.into_item();
         check_size(item.len())?;
-        Ok(Self { function, item, keywords })
+        Ok(Self { function, item: item.into_vec(), keywords })
     }
 }
 

@@ -1,16 +1,16 @@
 //! Doing what the machine decides.
 
-use std::{borrow::Cow, ops::Range, sync::Arc};
+use std::{borrow::Cow, collections::VecDeque, ops::Range, sync::Arc};
 
 use protocol::{
     limits::PROTOCOL_VERSION,
-    message::{Call, FromMaster, Welcome},
+    message::{Call, FromMaster, SharedRange, Welcome, feature},
 };
 
 use super::{
     child::{Child, Launch, NotStarted},
     output::Pipe,
-    process::{self, Process},
+    process::{self, Process, SharedCall},
     session::Session,
     shared_output::SharedOutput,
     source::Source,
@@ -24,6 +24,7 @@ use crate::{
         Action, CallId, Cancellation, Chunk, Ending, Event, Generation, GroupId, SlotId,
         StartFault, Time, TimeLimit, WorkerId,
     },
+    payload::SHARED_FROM,
     report::{Seconds, Stage, WorkerReport},
 };
 
@@ -163,6 +164,8 @@ impl Supervisor {
             session: Session::new(),
             features: Vec::new(),
             shared_output: None,
+            shared_arguments: false,
+            shared_calls: VecDeque::new(),
             note: None,
             memory: None,
             reason,
@@ -178,6 +181,8 @@ impl Supervisor {
         let Some(process) = self.processes.get_mut(&worker) else { return };
         let Some(connection) = &mut process.connection else { return };
         let initializer = self.plan.initializer.as_ref();
+        let shares_arguments = process.features.contains(&feature::SHARED_ARGUMENTS);
+        let arena = self.arena.as_ref().filter(|_| shares_arguments);
         let welcome = FromMaster::Welcome(Welcome {
             version: PROTOCOL_VERSION,
             features: process.features.iter().map(ToString::to_string).collect(),
@@ -186,6 +191,7 @@ impl Supervisor {
             initializer: initializer.map(|initializer| initializer.function.clone()),
             keywords: initializer.is_some_and(|initializer| initializer.keywords),
             shared_output: process.shared_output.as_ref().map(SharedOutput::place),
+            shared_arguments: arena.map(|arena| arena.place()),
         });
         let payload = initializer.map(|initializer| initializer.item.as_slice());
         self.unwritten.insert(worker);
@@ -213,15 +219,30 @@ impl Supervisor {
         self.unwritten.insert(worker);
         let submission = &chunk.batch;
         let items = chunk.items.end - chunk.items.start;
+        let items = u32::try_from(items).unwrap_or(u32::MAX);
+        let place = submission.items.place(&chunk.items);
+        let shared = match submission.items.bytes.shared_offset() {
+            Some(offset) if process.shared_arguments && place.len() > SHARED_FROM => {
+                let _submission = Arc::clone(submission);
+                process.shared_calls.push_back(SharedCall { call, items, _submission });
+                let (offset, length) = ((offset + place.start) as u64, place.len() as u64);
+                Some(SharedRange { offset, length })
+            }
+            _ => None,
+        };
         let message = FromMaster::Call(Call {
             id: call.0,
             function: Cow::Borrowed(&submission.function),
-            items: u32::try_from(items).unwrap_or(u32::MAX),
+            items,
             keywords: submission.items.keywords,
             last,
+            shared,
         });
-        let place = submission.items.place(&chunk.items);
-        if let Err(error) = connection.send_items(&message, submission, place) {
+        let sent = match shared {
+            Some(_) => connection.send(&message, &[]),
+            None => connection.send_items(&message, submission, place),
+        };
+        if let Err(error) = sent {
             // The size of each item was checked when it was submitted.
             process.blame(|| format!("cannot be sent a call ({error})"));
             return self.machine.handle(time, Event::Misbehaved { worker });

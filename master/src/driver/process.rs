@@ -1,7 +1,9 @@
 //! One worker process, with everything that the driver holds for it.
 
 use std::{
+    collections::VecDeque,
     process::{ChildStderr, ChildStdout},
+    sync::Arc,
     time::Duration,
 };
 
@@ -10,7 +12,8 @@ use super::{
     shared_output::SharedOutput,
 };
 use crate::{
-    machine::{Generation, GroupId, SlotId},
+    batch::Submission,
+    machine::{CallId, Generation, GroupId, SlotId},
     report::{Exit, Stage, WorkerReport},
 };
 
@@ -28,6 +31,10 @@ pub(super) struct Process {
     pub(super) features: Vec<&'static str>,
     /// Where it keeps answers for a moment, if that was agreed on.
     pub(super) shared_output: Option<SharedOutput>,
+    /// It can see shared arguments.
+    pub(super) shared_arguments: bool,
+    /// Calls whose arguments it may be looking at, in the order in which they were sent.
+    pub(super) shared_calls: VecDeque<SharedCall>,
     /// What it last said of its progress with the item in hand.
     pub(super) note: Option<String>,
     /// Its memory when that was last looked at, in bytes.
@@ -46,7 +53,24 @@ pub(super) struct Process {
     pub(super) leaves: bool,
 }
 
+/// A call that a worker has not answered in full, whose arguments lie in shared memory: they have to
+/// stay there, whatever else becomes of it.
+pub(super) struct SharedCall {
+    pub(super) call: CallId,
+    pub(super) items: u32,
+    pub(super) _submission: Arc<Submission>,
+}
+
 impl Process {
+    /// The worker has answered a call up to an item, and does not look at its arguments again if that
+    /// was the last one.
+    pub(super) fn has_answered(&mut self, call: CallId, next_item: u32) {
+        let is_answered = |shared: &SharedCall| shared.call == call && shared.items <= next_item;
+        if self.shared_calls.front().is_some_and(is_answered) {
+            self.shared_calls.pop_front();
+        }
+    }
+
     /// Keeps the first thing that is known against the worker; what follows follows from it.
     pub(super) fn blame(&mut self, reason: impl FnOnce() -> String) {
         if self.reason.is_none() {

@@ -29,6 +29,7 @@ use super::{
     spin::{self, Spinning},
 };
 use crate::{
+    arena::Arena,
     batch::Submission,
     events::Publisher,
     machine::{Action, Event, Machine, Time, WorkerId},
@@ -95,6 +96,10 @@ pub(super) struct Supervisor {
     pub(super) touched: Vec<Arc<Submission>>,
     /// Reused for every message with several results.
     pub(super) ends: Vec<usize>,
+    /// Where large arguments are, once there is a worker that can see them.
+    pub(super) arena: Option<Arc<Arena>>,
+    /// Memory for a large result that a caller waits for.
+    pub(super) prepared: Vec<u8>,
     pub(super) events: Publisher,
     pub(super) counters: Counters,
     pub(super) ended: bool,
@@ -128,6 +133,8 @@ impl Supervisor {
             unwritten: BTreeSet::new(),
             touched: Vec::new(),
             ends: Vec::new(),
+            arena: None,
+            prepared: Vec::new(),
             events: plan.events.clone(),
             counters: Counters::default(),
             plan,
@@ -204,6 +211,7 @@ impl Supervisor {
         self.happened = happened;
         if driver == Driver::Caller {
             self.spinning.end(self.time());
+            self.prepared = Vec::new();
         }
     }
 
@@ -251,6 +259,9 @@ impl Supervisor {
         if driver == Driver::Thread {
             self.appoint_guardian_if_wanted();
         }
+        if let Some(arena) = &self.arena {
+            arena.give_back_if_idle();
+        }
         // Workers that are told to leave take their time, which is used.
         if self.machine.starts_no_more() && !self.gate.awaits_any() {
             self.gate.hide();
@@ -280,6 +291,12 @@ impl Supervisor {
                 }
             }
             self.spinning.looked_in_vain(self.time());
+        }
+        if let Some(shared) = only_call
+            .and_then(|worker| self.processes.get(&worker))
+            .and_then(|process| process.shared_output.as_ref())
+        {
+            shared.prepare(&mut self.prepared);
         }
         self.poll.poll(happened, patience)
     }
@@ -312,6 +329,10 @@ impl Supervisor {
     }
 
     fn finish(&mut self) {
+        if let Some(arena) = &self.arena {
+            // Other pools have it anew in no time.
+            arena.give_back();
+        }
         self.sink.finish();
         let Counters { refused, .. } = self.counters;
         if refused > 0 {
@@ -338,7 +359,10 @@ impl Supervisor {
             self.measuring.deadline(|| self.machine.items_in_flight() > 0),
             self.next_look,
         ];
-        let wait = deadlines.into_iter().flatten().min().map(|deadline| {
+        let idle = self.arena.as_ref().and_then(|arena| arena.idle_from());
+        let idle = idle.map(|idle| idle.saturating_duration_since(self.began));
+        let deadlines = deadlines.into_iter().chain([idle]);
+        let wait = deadlines.flatten().min().map(|deadline| {
             // Whole milliseconds are what a wait is measured in: rounded up, so that it does not
             // end just before the deadline, over and over.
             deadline.saturating_sub(time).saturating_add(Duration::from_millis(1))

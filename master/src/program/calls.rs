@@ -70,7 +70,7 @@ pub(super) fn apply(arguments: ApplyArguments) -> Result<ExitStatus, Refusal> {
     );
     let plan = Plan { pool, supervision: &arguments.supervision, workers: arguments.workers };
     let run = Run::new(plan, &arguments.function, true, Some(1))?;
-    Ok(run.one(Items { ends: vec![item.len()], bytes: item, keywords: keywords.is_some() }))
+    Ok(run.one(Items { ends: vec![item.len()], bytes: item.into(), keywords: keywords.is_some() }))
 }
 
 /// What to read, and what to call it in messages.
@@ -225,7 +225,7 @@ fn read(input: Input, feeder: &mut Feeder) -> Result<(), String> {
         let most = at_once.min(usize::try_from(room).unwrap_or(usize::MAX));
         let Some(chunk) = inputs.next_chunk(most) else { break };
         let chunk = chunk.map_err(|error: InputError| format!("{place}{error}"))?;
-        let items = Items { bytes: chunk.bytes, ends: chunk.ends, keywords };
+        let items = Items { bytes: chunk.bytes.into(), ends: chunk.ends, keywords };
         feeder.feed(items, chunk_size.map(|size| size.get() as u64));
     }
     Ok(())

@@ -24,7 +24,7 @@ use protocol::{
 };
 use serde::{Deserialize, de::IgnoredAny};
 
-use strategies::{disorder, encoded_value, from_master, from_worker, payload};
+use strategies::{disorder, encoded_value, from_master, from_worker, payload, range};
 
 /// Bytes that the decoder may hold beyond twice those that have arrived.
 const SLACK: usize = 128 << 10;
@@ -141,6 +141,20 @@ proptest! {
         }
         if let Err(error) = read_as_worker(&body) {
             check_offset(&body, &error)?;
+        }
+    }
+
+    #[test]
+    fn a_range_is_within_a_file_that_has_all_of_its_bytes(
+        range in range(),
+        size in 0..0x3_0000_usize,
+    ) {
+        let (offset, length) = (u128::from(range.offset), u128::from(range.length));
+        let expected = length > 0 && offset + length <= size as u128;
+        let found = range.within(size);
+        prop_assert_eq!(found.is_some(), expected);
+        if let Some(found) = found {
+            prop_assert_eq!((found.start as u128, found.len() as u128), (offset, length));
         }
     }
 
@@ -277,5 +291,5 @@ fn offset(error: &ValueError) -> usize {
 }
 
 fn call(items: u32, keywords: bool) -> Call<'static> {
-    Call { id: 1, function: Cow::Borrowed("f"), items, keywords, last: false }
+    Call { id: 1, function: Cow::Borrowed("f"), items, keywords, last: false, shared: None }
 }

@@ -119,7 +119,7 @@ impl Sharing {
         let (steps, answers, frames) = (Vec::new(), Vec::new(), Vec::new());
         let mut worker =
             Self { steps, answers, frames, last: 0, open: false, written: 0, id: 1, item: 0 };
-        worker.write_alone(&FromWorker::Ready {}, &[]);
+        worker.write_alone(&FromWorker::Ready { shared_arguments: false }, &[]);
         for act in acts {
             match act {
                 Act::Keep(value) => worker.keep(value),
@@ -261,7 +261,7 @@ fn answers_in(bodies: &[Vec<u8>]) -> Result<Vec<Given>, TestCaseError> {
         let (message, payload) = envelope::open::<FromWorker>(body).unwrap();
         envelope::check_worker_payload(&message, payload).unwrap();
         let (id, mut item) = match message {
-            FromWorker::Ready {} => continue,
+            FromWorker::Ready { shared_arguments: false } => continue,
             FromWorker::Result { id, item } | FromWorker::Results { id, item } => (id, item),
             other => panic!("it never said {other:?}"),
         };

@@ -83,12 +83,13 @@ fn near_canonical() -> impl Strategy<Value = Vec<u8>> {
         often(named(b"\xa5items").boxed()),
         often(one_of(&[b"\xa8keywords\xc3", b"\xa8keywords\xc2", b"\xa8keywords\x01"]).boxed()),
         often(one_of(&[b"\xa4last\xc3", b"\xa4last\xc2", b"\xa4last\xc0"]).boxed()),
-        option::weighted(0.2, (0..5_usize, 0..5_usize)),
+        option::weighted(0.2, one_of(SHARED)),
+        option::weighted(0.2, (0..6_usize, 0..6_usize)),
         any::<bool>(),
     )
-        .prop_map(|(off, id, function, items, keywords, last, swap, right)| {
+        .prop_map(|(off, id, function, items, keywords, last, shared, swap, right)| {
             let mut fields: Vec<_> =
-                [id, function, items, keywords, last].into_iter().flatten().collect();
+                [id, function, items, keywords, last, shared].into_iter().flatten().collect();
             let size = 0x80 + u8::try_from(fields.len()).unwrap();
             let size = if right { size } else { size.saturating_add_signed(off) };
             if let Some((one, other)) = swap
@@ -137,6 +138,16 @@ const FUNCTIONS: &[&[u8]] = &[
     b"\xa8function\xc4\x01f",
     b"\xa8function\x07",
     b"\xa8functio_\xa1f",
+];
+
+const SHARED: &[&[u8]] = &[
+    b"\xa6shared\x82\xa6offset\x08\xa6length\x02",
+    b"\xa6shared\x82\xa6length\x02\xa6offset\xcc\x08",
+    b"\xa6shared\x81\xa6offset\x08",
+    b"\xa6shared\x92\x08\x02",
+    b"\xa6shared\x80",
+    b"\xa6shared\xc0",
+    b"\xa6shared\xc3",
 ];
 
 /// A body as serde alone writes it; `wide` puts the outer map of the fields in another form.

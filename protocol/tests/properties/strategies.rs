@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use proptest::{collection::vec, option, prelude::*};
 use protocol::message::{
-    Call, Failure, FromMaster, FromWorker, FunctionDescription, Hello, SharedOutput, Welcome,
+    Call, Failure, FromMaster, FromWorker, FunctionDescription, Hello, SharedArguments,
+    SharedOutput, SharedRange, Welcome,
 };
 
 /// Bytes without meaning, and bytes that look like a message or a frame at first.
@@ -14,11 +15,14 @@ pub(crate) fn disorder() -> impl Strategy<Value = Vec<u8>> {
         Just(&b""[..]),
         Just(&b"\x81\xa6result\x82\xa2id\x07\xa4item"[..]),
         Just(&b"\x81\xa7results\x82\xa2id\x07\xa4item\x00"[..]),
+        Just(&b"\x81\xadshared_result\x84\xa2id\x07\xa4item\x00\xa6offset"[..]),
         Just(&b"\x81\xa5error\x83\xa2id\x07\xa4item\x00\xa7failure"[..]),
         Just(&b"\x81\xa8progress\x83\xa2id\x07\xa4item\x00\xa4note"[..]),
         Just(&b"\x81\xa6cancel\x82\xa2id\x07\xa4item"[..]),
         Just(&b"\x81\xa4call\x82\xa2id\x07\xa8function\xa1f"[..]),
+        Just(&b"\x81\xa4call\x83\xa2id\x07\xa8function\xa1f\xa6shared\x82\xa6offset"[..]),
         Just(&b"\x81\xa7welcome\x81\xa7version\x01"[..]),
+        Just(&b"\x81\xa7welcome\x82\xa7version\x01\xb0shared_arguments\x82\xa4path"[..]),
         Just(&b"\x81\xa5hello\x84\xa5token\xa1t"[..]),
         Just(&b"\x00\x00\x00"[..]),
     ];
@@ -98,10 +102,15 @@ pub(crate) fn encoded_value() -> impl Strategy<Value = Vec<u8>> {
 pub(crate) fn from_worker() -> impl Strategy<Value = FromWorker> {
     prop_oneof![
         hello().prop_map(FromWorker::Hello),
-        Just(FromWorker::Ready {}),
+        any::<bool>().prop_map(|shared_arguments| FromWorker::Ready { shared_arguments }),
         failure().prop_map(FromWorker::InitializerFailed),
         (integer(), any::<u32>()).prop_map(|(id, item)| FromWorker::Result { id, item }),
         (integer(), any::<u32>()).prop_map(|(id, item)| FromWorker::Results { id, item }),
+        (integer(), any::<u32>(), range()).prop_map(
+            |(id, item, SharedRange { offset, length })| {
+                FromWorker::SharedResult { id, item, offset, length }
+            }
+        ),
         (any::<u64>(), any::<u32>(), failure()).prop_map(|(id, item, failure)| FromWorker::Error {
             id,
             item,
@@ -116,11 +125,15 @@ pub(crate) fn from_worker() -> impl Strategy<Value = FromWorker> {
 }
 
 pub(crate) fn from_master() -> impl Strategy<Value = FromMaster<'static>> {
-    let place = (text(), any::<u64>()).prop_map(|(path, key)| SharedOutput { path, key });
+    let output = (text(), any::<u64>(), option::of(integer()))
+        .prop_map(|(path, key, results)| SharedOutput { path, key, results });
+    let arguments = (text(), any::<u64>()).prop_map(|(path, key)| SharedArguments { path, key });
+    let places = (option::of(output), option::of(arguments));
     let (features, initializer) = (vec(text(), 0..3), option::of(text()));
     let (version, slot) = (any::<u32>(), any::<u32>());
-    let welcome = (version, features, slot, text(), initializer, any::<bool>(), option::of(place))
-        .prop_map(|(version, features, slot, pool, initializer, keywords, shared_output)| {
+    let welcome = (version, features, slot, text(), initializer, any::<bool>(), places).prop_map(
+        |(version, features, slot, pool, initializer, keywords, places)| {
+            let (shared_output, shared_arguments) = places;
             FromMaster::Welcome(Welcome {
                 version,
                 features,
@@ -129,8 +142,10 @@ pub(crate) fn from_master() -> impl Strategy<Value = FromMaster<'static>> {
                 initializer,
                 keywords,
                 shared_output,
+                shared_arguments,
             })
-        });
+        },
+    );
     prop_oneof![
         welcome,
         text().prop_map(|reason| FromMaster::Reject { reason }),
@@ -142,12 +157,17 @@ pub(crate) fn from_master() -> impl Strategy<Value = FromMaster<'static>> {
 
 pub(crate) fn any_call() -> impl Strategy<Value = Call<'static>> {
     let items = prop_oneof![Just(1), integer().prop_map(|number| number as u32)];
-    (integer(), text(), items, any::<bool>(), any::<bool>()).prop_map(
-        |(id, function, items, keywords, last)| {
+    let shared = option::weighted(0.3, range());
+    (integer(), text(), items, any::<bool>(), any::<bool>(), shared).prop_map(
+        |(id, function, items, keywords, last, shared)| {
             let function = Cow::Owned(function);
-            Call { id, function, items, keywords, last }
+            Call { id, function, items, keywords, last, shared }
         },
     )
+}
+
+pub(crate) fn range() -> impl Strategy<Value = SharedRange> {
+    (integer(), integer()).prop_map(|(offset, length)| SharedRange { offset, length })
 }
 
 /// Integers of all widths.

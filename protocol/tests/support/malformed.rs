@@ -2,6 +2,7 @@
 //! that matters.
 
 mod payloads;
+mod shared_payloads;
 
 use super::{
     Defect,
@@ -16,6 +17,7 @@ pub fn vectors() -> Vec<Malformed> {
         envelopes(),
         forbidden_values(),
         messages(),
+        shared_payloads::messages(),
         payloads::from_master(),
         payloads::from_worker(),
     ];
@@ -137,6 +139,14 @@ fn envelopes() -> Vec<Malformed> {
             "the fields are a map",
         ),
         unexpected(
+            "shared-result-as-array",
+            "the fields of a shared result without their names",
+            &map([("shared_result", vec![7.into(), 0.into(), 4096.into(), 1.into()].into())])
+                .encoded(),
+            15,
+            "the fields are a map",
+        ),
+        unexpected(
             "fields-nil",
             "nil for no fields",
             &map([("ready", Value::Nil)]).encoded(),
@@ -229,12 +239,6 @@ fn forbidden_values() -> Vec<Malformed> {
 }
 
 fn messages() -> Vec<Malformed> {
-    let not = |name, description, direction, message: &str, fields: Value, mentions, words| {
-        let body = map([(message, fields)]).encoded();
-        let mentions = Some(mentions);
-        let defect = Defect { error: "not_a_message", words, at: None, mentions };
-        malformed(name, description, direction, &body, defect)
-    };
     let result_with = |id: Value, item: Value| map([("id", id), ("item", item)]);
     let hello_with = |key, value| {
         map([("token", "t".into()), ("oldest", 1.into()), ("newest", 1.into()), (key, value)])
@@ -511,6 +515,21 @@ fn messages() -> Vec<Malformed> {
             no_string,
         ),
     ]
+}
+
+/// A well-formed envelope that is no message, and a text that the error mentions.
+fn not(
+    name: &'static str,
+    description: &'static str,
+    direction: Direction,
+    message: &str,
+    fields: Value,
+    mentions: &'static str,
+    words: &'static str,
+) -> Malformed {
+    let body = map([(message, fields)]).encoded();
+    let defect = Defect { error: "not_a_message", words, at: None, mentions: Some(mentions) };
+    malformed(name, description, direction, &body, defect)
 }
 
 /// The fields of a good result.

@@ -3,6 +3,7 @@
 mod features;
 mod handshake;
 mod shared_output;
+mod shared_payloads;
 mod work;
 
 use super::{
@@ -28,6 +29,11 @@ pub fn vectors() -> Vec<Valid> {
         shared_output::hellos_and_welcomes(),
         shared_output::results(),
         shared_output::sessions(),
+        shared_payloads::hellos_and_welcomes(),
+        shared_payloads::readies(),
+        shared_payloads::results(),
+        shared_payloads::calls(),
+        shared_payloads::sessions(),
         sessions(),
     ]
     .into_iter()
@@ -58,7 +64,7 @@ fn sessions() -> Vec<Valid> {
             FromWorker,
             [
                 ("hello", hello, hello_means, vec![]),
-                ("ready", map([]), map([]), vec![]),
+                ("ready", map([]), spelled_ready(false), vec![]),
                 ("result", result(1, 0), result(1, 0), vec![4.into()]),
                 ("result", result(1, 1), result(1, 1), vec![9.into()]),
                 (
@@ -218,7 +224,12 @@ fn spelled_welcome(
         ("initializer", initializer),
         ("keywords", keywords.into()),
         ("shared_output", Value::Nil),
+        ("shared_arguments", Value::Nil),
     ])
+}
+
+fn spelled_ready(shared_arguments: bool) -> Value {
+    map([("shared_arguments", shared_arguments.into())])
 }
 
 fn spelled_call(id: i128, function: &str, items: i128, keywords: bool, last: bool) -> Value {
@@ -228,5 +239,14 @@ fn spelled_call(id: i128, function: &str, items: i128, keywords: bool, last: boo
         ("items", items.into()),
         ("keywords", keywords.into()),
         ("last", last.into()),
+        ("shared", Value::Nil),
     ])
+}
+
+/// The same fields, with another value for one of them.
+fn with(mut fields: Value, name: &str, value: Value) -> Value {
+    let Value::Map(entries) = &mut fields else { panic!("no fields") };
+    let entry = entries.iter_mut().find(|(key, _)| *key == name.into());
+    entry.expect("there is such a field").1 = value;
+    fields
 }

@@ -59,7 +59,8 @@ impl Pair {
 }
 
 fn call(id: u64, argument: &str) -> Vec<u8> {
-    let call = Call { id, function: "f".into(), items: 1, keywords: false, last: false };
+    let call =
+        Call { id, function: "f".into(), items: 1, keywords: false, last: false, shared: None };
     frame(&FromMaster::Call(call), &rmp_serde::to_vec(&(argument,)).unwrap())
 }
 

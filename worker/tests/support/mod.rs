@@ -142,7 +142,7 @@ impl Connection {
     pub fn welcomed_as(mut self, welcome: Welcome) -> Self {
         assert!(matches!(self.receive(), (FromWorker::Hello(_), _)));
         self.send(&FromMaster::Welcome(welcome), &[]);
-        assert_eq!(self.receive().0, FromWorker::Ready {});
+        assert_eq!(self.receive().0, FromWorker::Ready { shared_arguments: false });
         self
     }
 
@@ -168,6 +168,7 @@ impl Connection {
             items: items.len().try_into().unwrap(),
             keywords: false,
             last,
+            shared: None,
         };
         self.next_id += 1;
         self.send(&FromMaster::Call(call), &items.concat());
@@ -190,7 +191,7 @@ impl Connection {
         let id = self.next_id;
         self.next_id += 1;
         let function = function.into();
-        let call = Call { id, function, items: 1, keywords: true, last: false };
+        let call = Call { id, function, items: 1, keywords: true, last: false, shared: None };
         self.send(&FromMaster::Call(call), &[pack(arguments), pack(keywords)].concat());
         self.answer(id, 0)
     }

@@ -112,6 +112,20 @@ pub fn from_master() -> Vec<Malformed> {
             offset("payload_unexpected", 1, "0xc1 begins no value"),
         ),
         refuse(
+            "call-shared-with-payload",
+            "an item in the frame, and a place where the items are",
+            map([(
+                "call",
+                map([
+                    ("id", 7.into()),
+                    ("function", "square".into()),
+                    ("shared", map([("offset", 4096.into()), ("length", 2.into())])),
+                ]),
+            )]),
+            &list().encoded(),
+            plain("payload_surplus", "a payload that lies elsewhere is not in the frame as well"),
+        ),
+        refuse(
             "call-nested-too-deep",
             "an item of 513 levels; 512 are allowed",
             call(1, false),
@@ -234,6 +248,19 @@ pub fn from_worker() -> Vec<Malformed> {
             result(),
             &[&[1], &nested(513).encoded()[..]].concat(),
             offset("payload_too_deep", 513, "a value has at most 512 levels"),
+        ),
+        refuse(
+            "shared-result-with-payload",
+            "a value in the frame, and a place where the value is",
+            "shared_result",
+            map([
+                ("id", 7.into()),
+                ("item", 0.into()),
+                ("offset", 4096.into()),
+                ("length", 1.into()),
+            ]),
+            &[25],
+            plain("payload_surplus", "a value that lies elsewhere is not in the frame as well"),
         ),
         refuse(
             "error-with-non-binary-payload",

@@ -7,7 +7,7 @@ use super::{
         pack::{Value, map},
     },
     TOKEN, canonical, failure, loose, result, same, spelled_call, spelled_function, spelled_hello,
-    spelled_welcome,
+    spelled_ready, spelled_welcome,
 };
 
 /// The two features, as a hello or a welcome lists them.
@@ -191,7 +191,7 @@ pub fn sessions() -> Vec<Valid> {
             FromWorker,
             [
                 ("hello", hello(), hello_means(), vec![]),
-                ("ready", map([]), map([]), vec![]),
+                ("ready", map([]), spelled_ready(false), vec![]),
                 ("progress", note("1 of 10"), note("1 of 10"), vec![]),
                 ("progress", note("2 of 10"), note("2 of 10"), vec![]),
                 (

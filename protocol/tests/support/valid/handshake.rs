@@ -7,7 +7,7 @@ use super::{
         pack::{Value, map, unusual},
     },
     TOKEN, canonical, described, failure, loose, same, spelled_function, spelled_hello,
-    spelled_welcome,
+    spelled_ready, spelled_welcome,
 };
 
 pub fn hellos() -> Vec<Valid> {
@@ -239,12 +239,17 @@ pub fn starts() -> Vec<Valid> {
             map([("reason", reason.into())]),
             vec![],
         ),
-        same("ready", "a message without fields", FromWorker, "ready", map([]), vec![]),
+        canonical(
+            "ready",
+            "the one field is left out",
+            FromWorker,
+            [("ready", map([]), spelled_ready(false), vec![])],
+        ),
         loose(
             "ready-unknown-fields",
-            "a message that has no fields in version 1 may have some later",
+            "fields that version 1 does not know are ignored",
             FromWorker,
-            [("ready", map([("warm", true.into())]), map([]), vec![])],
+            [("ready", map([("warm", true.into())]), spelled_ready(false), vec![])],
         ),
         canonical(
             "initializer-failed",
