@@ -163,3 +163,17 @@ fn what_is_cancelled_is_not_overwritten() {
         }
     });
 }
+
+/// What workers read of the arguments of all is not held against each of them.
+#[test]
+fn a_limit_on_memory_is_not_about_the_arguments_of_others() {
+    const ITEMS: usize = 300;
+    watched(|| {
+        let pool = pool(2).hard_memory_limit(120 << 20).build().unwrap();
+        wait_until_idle(&pool, 2);
+        let sent = vec!["x".repeat(1 << 20); ITEMS];
+        let back: Vec<String> = pool.map("echo", &sent).unwrap();
+        assert!(back == sent);
+        assert_eq!(pool.status().unwrap().counters.died, 0);
+    });
+}

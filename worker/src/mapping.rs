@@ -1,7 +1,7 @@
 //! Files mapped into memory, shared with the master. Only Unix has that; elsewhere the features are
 //! not offered.
 
-use std::io;
+use std::{cell::RefCell, io, ops::Range};
 
 use protocol::{
     message::{SharedArguments, SharedOutput, SharedRange},
@@ -121,22 +121,54 @@ impl ResultsMapping {
     }
 }
 
+/// So many bytes of the arguments may count as memory of this worker: 64 MiB. It looks at ever more of
+/// the file, all of which would count for as long as it lives, and be held against it by who limits
+/// its memory.
+const LOOKED_AT_MOST: usize = 64 << 20;
+
 /// Where the master puts large arguments. It is only read.
-pub(crate) struct ArgumentsMapping(Pages);
+pub(crate) struct ArgumentsMapping {
+    pages: Pages,
+    /// What was looked at since it last counted as nothing.
+    looked_at: RefCell<LookedAt>,
+}
+
+#[derive(Default)]
+struct LookedAt {
+    /// It all lies in there.
+    range: Range<usize>,
+    /// Bytes that were looked at, the same ones each time again.
+    bytes: usize,
+}
 
 impl ArgumentsMapping {
     /// Maps the file that the master tells.
     pub(crate) fn open(place: &SharedArguments) -> io::Result<Self> {
         let pages = Pages::open(&place.path, place.key, false, None)?;
         pages.leave_out_of_dumps();
-        Ok(Self(pages))
+        Ok(Self { pages, looked_at: RefCell::default() })
     }
 
     /// The bytes that a call refers to, which the master leaves alone until that is answered;
     /// `None` if they are not in the file.
     pub(crate) fn get(&self, range: SharedRange) -> Option<&[u8]> {
-        let range = range.within(self.0.size())?;
-        Some(self.0.bytes(range.start, range.len()))
+        let range = range.within(self.pages.size())?;
+        Some(self.pages.bytes(range.start, range.len()))
+    }
+
+    /// These bytes are not looked at any more.
+    pub(crate) fn done_with(&self, range: SharedRange) {
+        let Some(range) = range.within(self.pages.size()) else { return };
+        let mut looked_at = self.looked_at.borrow_mut();
+        looked_at.bytes = looked_at.bytes.saturating_add(range.len());
+        looked_at.range = match looked_at.range.is_empty() {
+            true => range,
+            false => looked_at.range.start.min(range.start)..looked_at.range.end.max(range.end),
+        };
+        if looked_at.bytes > LOOKED_AT_MOST && looked_at.range.len() > LOOKED_AT_MOST {
+            let LookedAt { range, .. } = std::mem::take(&mut *looked_at);
+            self.pages.let_go(range.start, range.len());
+        }
     }
 }
 
@@ -231,6 +263,11 @@ mod unix {
             self.advise(offset, length, Advice::LinuxRemove);
         }
 
+        /// Has these bytes not count as memory of this process, until they are looked at again.
+        pub(super) fn let_go(&self, offset: usize, length: usize) {
+            self.advise(offset, length, Advice::LinuxDontNeed);
+        }
+
         /// Prefers large pages from an offset on.
         pub(super) fn use_large_pages(&self, offset: usize) {
             self.advise(offset, self.size - offset, Advice::LinuxHugepage);
@@ -247,8 +284,8 @@ mod unix {
             let end = offset.saturating_add(length).min(self.size).next_multiple_of(page);
             let Some(length) = end.checked_sub(start).filter(|&length| length > 0) else { return };
             // SAFETY: the range lies in the mapping, whose last page is there in full. To lose what
-            // is in it is what the one caller with `&mut self` asks for; the other advice changes
-            // nothing that can be seen.
+            // is in it is what the one caller with `&mut self` asks for; no other advice changes
+            // what is in a file.
             let advised = unsafe { madvise(self.start.as_ptr().add(start).cast(), length, advice) };
             if let Err(error) = advised {
                 log::debug!("cannot advise on shared memory: {error}");
@@ -310,6 +347,10 @@ mod elsewhere {
         }
 
         pub(super) fn discard(&mut self, _: usize, _: usize) {
+            match *self {}
+        }
+
+        pub(super) fn let_go(&self, _: usize, _: usize) {
             match *self {}
         }
 

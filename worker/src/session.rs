@@ -242,6 +242,9 @@ impl<'a> Session<'a> {
                 return Ok(answered);
             }
         }
+        if let (Some(arguments), Some(range)) = (&arguments, call.shared) {
+            arguments.done_with(range);
+        }
         Ok(if call.last { Flow::Break(status) } else { Flow::Continue(()) })
     }
 
