@@ -10,10 +10,14 @@ use super::{
     queue::Taken,
 };
 
-/// While a worker has less than this much work before it, by the measured time of its items, it
-/// is sent more: 500 us, some ten times what it takes to wake a process. So a worker of short
-/// items never waits for the master, and a long item never has others waiting behind it.
-pub(super) const LOOKAHEAD: Duration = Duration::from_micros(500);
+/// While a worker of short items has less than this much work before it, by their measured time, it
+/// is sent more: 2 ms, as much as a chunk takes that is left to the pool. It is woken, and wakes the
+/// master, once for all of that; and it may keep answers for half of it.
+pub(super) const LOOKAHEAD: Duration = Duration::from_millis(2);
+
+/// Items are short that take less than such a part of the lookahead, 500 us: some ten times what it
+/// takes to wake a process. A longer item never has others waiting behind it.
+const SHORT: u32 = 4;
 
 /// The same, where so many workers share so many CPUs: with each waiting for the others, its items
 /// take the longer, and so does whatever it could wait for.
@@ -390,7 +394,7 @@ impl<B: Batch> Serving<B> {
             return false;
         }
         let items = u32::try_from(self.in_flight.items).unwrap_or(u32::MAX);
-        item_time.saturating_mul(items) < lookahead
+        item_time < lookahead / SHORT && item_time.saturating_mul(items) < lookahead
     }
 }
 

@@ -308,7 +308,9 @@ fn a_call_in_hand_is_lost_though_the_next_was_not_read() {
 
 #[test]
 fn the_window_is_open_for_short_items_only() {
-    for (micros, calls) in [(10_000, 1), (600, 1), (400, 2), (100, 5), (10, 50), (1, 256)] {
+    for (micros, calls) in
+        [(10_000, 1), (600, 1), (500, 1), (400, 5), (100, 20), (10, 200), (1, 256)]
+    {
         let mut rig = Rig::serving(settings(1));
         rig.submit(F, 1000, 1);
         assert_eq!(rig.outstanding(0), 1, "nothing is known of its items yet");

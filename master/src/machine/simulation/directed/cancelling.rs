@@ -40,7 +40,7 @@ fn the_worker_of_a_running_task_is_replaced_at_once() {
     let mut rig = Rig::serving(settings(1));
     rig.submit(F, 1, 1);
     rig.submit(F, 1, 1);
-    rig.pass(MILLISECOND);
+    rig.pass(MAX_FUTILE);
     rig.cancel(0);
     assert_eq!((&rig.concluded, &rig.ended), (&vec![(0, 0..1)], &vec![(0, BY_CALLER)]));
     assert_eq!((&rig.terminated[..], rig.started.len()), (&[WorkerId(0)][..], 2));
@@ -162,7 +162,7 @@ fn the_time_of_a_cancelled_item_is_measured_all_the_same() {
     for _ in 0..100 {
         rig.submit(F, 1, 1);
     }
-    assert_eq!(rig.outstanding(0), 2);
+    assert_eq!(rig.outstanding(0), 1, "it was a long one");
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn a_closed_pool_ends_when_the_rest_is_cancelled() {
     let mut rig = Rig::serving(settings(2));
     rig.submit(F, 3, 1);
     rig.handle(Event::Closed);
-    rig.pass(MILLISECOND);
+    rig.pass(MAX_FUTILE);
     rig.cancel(0);
     assert_eq!((rig.terminated.len(), rig.ended.len()), (2, 3));
     rig.exit(0, Unread::Nothing);
