@@ -10,6 +10,7 @@ use crate::{
 
 const PROGRAM: &str = "ours, master apply square 5";
 const TRIVIAL: &str = "a program that does nothing";
+const POOL_OF_TWO: &str = "procspawn, a pool of 2";
 const PROCSPAWN: &str = "procspawn";
 const XARGS: &str = "xargs -P";
 const OURS: &str = "ours";
@@ -33,7 +34,7 @@ pub(crate) fn cold(context: &Context) -> Row {
     let trivial = Ok(vec!["true".into()]);
     row.add(context.wrapped((Kind::Limit, TRIVIAL), "cold", runs(300), trivial));
     for (name, workload) in
-        [("procspawn, a pool of 2", "cold workers=2"), ("procspawn, one process", "cold-alone")]
+        [(POOL_OF_TWO, "cold workers=2"), ("procspawn, one process", "cold-alone")]
     {
         let words = peers.rust_words("procspawn-peer", workload);
         row.add(context.wrapped((Kind::Peer, name), "cold", checked(100), words));
@@ -51,7 +52,9 @@ pub(crate) fn cold(context: &Context) -> Row {
     row.column("ms", "ms", Unit::Plain("ms"));
 
     let ours = (PROGRAM, "ms");
-    row.least("whole program", ours, Against::BestPeer("ms"), Target::AtMost(1.0));
+    let pool = || Against::Subject(POOL_OF_TWO.to_owned(), "ms");
+    row.least("whole program, beside a pool", ours, pool(), Target::AtMost(1.0));
+    row.least("whole program, beside all", ours, Against::BestPeer("ms"), Target::AtMost(1.0));
     let trivial = Against::Subject(TRIVIAL.to_owned(), "ms");
     row.aim("whole program", ours, trivial, Target::AtMost(3.0));
     row
