@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    driver::session::{Said, Session},
+    driver::session::{Agreed, Said, Session},
     machine::{
         self, Action, Answer, CallId, Event, FunctionId, GroupId, Machine, Repertoire, Settings,
         Unread, Verdict, WorkerId,
@@ -174,12 +174,14 @@ impl Pool {
                     Repertoire { functions: some(), reporting: some(), cancellable: some() };
                 self.handle(Event::Greeted { worker: id, repertoire });
             }
-            Said::Ready => self.handle(Event::Ready { worker: id }),
+            Said::Ready { .. } => self.handle(Event::Ready { worker: id }),
             Said::Unfit(..) => self.handle(Event::Unfit { worker: id }),
             Said::Result { id: call, item, .. } => {
                 self.answer(id, CallId(call), item, Verdict::Completed);
             }
-            Said::Results { .. } => unreachable!("it was not agreed on"),
+            Said::Results { .. } | Said::SharedResult { .. } => {
+                unreachable!("it was not agreed on")
+            }
             Said::Error { id: call, item, .. } => {
                 self.answer(id, CallId(call), item, Verdict::Failed);
             }

@@ -77,7 +77,7 @@ fn items(message: &FromMaster<'_>, payload: &[u8], check: &Result<(), EnvelopeEr
     assert_eq!(parts, payload);
 }
 
-fn framed(message: &(impl Message + Debug), payload: &[u8]) -> Vec<u8> {
+fn framed<'a>(message: &(impl Message<'a> + Debug), payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     envelope::append_frame(&mut frame, message, payload).unwrap();
     frame

@@ -264,6 +264,7 @@ impl Terms {
             pool: self.pool.clone(),
             initializer: self.initializer.as_ref().map(|(name, _)| self::name(*name).to_owned()),
             keywords: self.keywords,
+            ..Welcome::default()
         };
         body_of(&FromMaster::Welcome(welcome), &payload)
     }
