@@ -1,5 +1,7 @@
 //! What workers say, to the machine and to those who wait for results.
 
+use std::{ops::Range, sync::Arc};
+
 use protocol::{
     envelope,
     frame::Decoder,
@@ -16,7 +18,7 @@ use super::{
 };
 use crate::{
     arena,
-    batch::Values,
+    batch::{Submission, Values},
     error::{Error, Failure},
     events::EventKind,
     machine::{Answer, CallId, Event, Repertoire, Time, Verdict, WorkerId},
@@ -204,13 +206,9 @@ impl Supervisor {
             match answer {
                 Answer::Accepted { batch, items } => {
                     let count = items.end - items.start;
-                    self.counters.completed += count;
-                    self.attempts.forget(batch.id, &items);
                     let values = Values::new(values, ends).part((next - first) as usize, count);
                     batch.sink.completed(items.start, values);
-                    if self.touched.last().is_none_or(|last| last.id != batch.id) {
-                        self.touched.push(batch);
-                    }
+                    self.note_completed(batch, &items);
                     next = next.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
                 }
                 // A result is never tried again.
@@ -246,12 +244,8 @@ impl Supervisor {
         let items = item..item.saturating_add(1);
         match self.machine.answer(time, worker, call, items, Verdict::Completed) {
             Answer::Accepted { batch, items } => {
-                self.counters.completed += 1;
-                self.attempts.forget(batch.id, &items);
                 batch.sink.completed_alone(items.start, value);
-                if self.touched.last().is_none_or(|last| last.id != batch.id) {
-                    self.touched.push(batch);
-                }
+                self.note_completed(batch, &items);
                 self.end_item(time, worker);
             }
             Answer::Late { .. } => self.count_late(time, worker),
@@ -261,6 +255,15 @@ impl Supervisor {
             }
         }
         Ok(())
+    }
+
+    /// Items have their results, which were passed on.
+    fn note_completed(&mut self, batch: Arc<Submission>, items: &Range<u64>) {
+        self.counters.completed += items.end - items.start;
+        self.attempts.forget(batch.id, items);
+        if self.touched.last().is_none_or(|last| last.id != batch.id) {
+            self.touched.push(batch);
+        }
     }
 
     /// Answers have come, to so many items of a call from one on. Tells how many of them were taken
