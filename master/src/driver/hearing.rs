@@ -270,6 +270,7 @@ impl Supervisor {
     /// before, from where they were kept.
     fn known(&mut self, worker: WorkerId, (call, first): (CallId, u32), answers: u32) -> u64 {
         let Some(process) = self.processes.get_mut(&worker) else { return 0 };
+        process.note = None;
         process.has_answered(call, first.saturating_add(answers));
         let Some(shared) = &mut process.shared_output else { return 0 };
         // Whoever takes a large result says so again.
@@ -279,9 +280,6 @@ impl Supervisor {
 
     /// A worker has answered an item.
     fn end_item(&mut self, time: Time, worker: WorkerId) {
-        if let Some(process) = self.processes.get_mut(&worker) {
-            process.note = None;
-        }
         if self.measuring.is_due_after_item(time) {
             self.measure_worker(time, worker);
         }

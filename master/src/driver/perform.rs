@@ -12,7 +12,7 @@ use super::{
     output::Pipe,
     process::{self, Process, SharedCall},
     session::Session,
-    shared_output::SharedOutput,
+    shared_output::{self, SharedOutput},
     source::Source,
     supervisor::Supervisor,
 };
@@ -194,11 +194,11 @@ impl Supervisor {
             shared_arguments: arena.map(|arena| arena.place()),
         });
         let payload = initializer.map(|initializer| initializer.item.as_slice());
-        self.unwritten.insert(worker);
         if let Err(error) = connection.send(&welcome, payload.unwrap_or_default()) {
             process.blame(|| format!("cannot be welcomed ({error})"));
             self.machine.handle(time, Event::Unfit { worker });
         }
+        self.write_later(worker);
     }
 
     fn send(
@@ -216,7 +216,6 @@ impl Supervisor {
             process.unread = true;
             return;
         };
-        self.unwritten.insert(worker);
         let submission = &chunk.batch;
         let items = chunk.items.end - chunk.items.start;
         let items = u32::try_from(items).unwrap_or(u32::MAX);
@@ -247,11 +246,12 @@ impl Supervisor {
             process.blame(|| format!("cannot be sent a call ({error})"));
             return self.machine.handle(time, Event::Misbehaved { worker });
         }
-        self.look_later(time, worker);
+        shared_output::look_later(process, &mut self.next_look, time);
+        self.write_later(worker);
     }
 
     fn say(&mut self, worker: WorkerId, message: &FromMaster<'_>) {
-        self.unwritten.insert(worker);
+        self.write_later(worker);
         if let Some(process) = self.processes.get_mut(&worker)
             && let Some(connection) = &mut process.connection
             && let Err(error) = connection.send(message, &[])

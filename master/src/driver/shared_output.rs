@@ -21,7 +21,7 @@ use protocol::{
 };
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
-use super::{connection::Connection, session::Breach, supervisor::Supervisor};
+use super::{connection::Connection, process::Process, session::Breach, supervisor::Supervisor};
 use crate::{
     arguments::binary,
     batch::Value,
@@ -256,18 +256,16 @@ impl SharedOutput {
     }
 }
 
-impl Supervisor {
-    /// A worker was heard, or sent something: if it falls silent it is looked at.
-    pub(super) fn look_later(&mut self, time: Time, worker: WorkerId) {
-        if let Some(process) = self.processes.get_mut(&worker)
-            && let Some(shared) = &mut process.shared_output
-        {
-            shared.hear(time);
-            let next = time.saturating_add(HOLD_TIME);
-            self.next_look = Some(self.next_look.map_or(next, |earlier| earlier.min(next)));
-        }
+/// A worker was heard, or sent something: if it falls silent it is looked at.
+pub(super) fn look_later(process: &mut Process, next_look: &mut Option<Time>, now: Time) {
+    if let Some(shared) = &mut process.shared_output {
+        shared.hear(now);
+        let next = now.saturating_add(HOLD_TIME);
+        *next_look = Some(next_look.map_or(next, |earlier| earlier.min(next)));
     }
+}
 
+impl Supervisor {
     /// Looks at what silent workers keep whose time has come.
     pub(super) fn look_at_silent(&mut self, time: Time) {
         if self.next_look.is_none_or(|next| next > time) {
@@ -328,9 +326,8 @@ impl Supervisor {
         });
         // It goes on, and may soon keep more.
         if look.is_some_and(|look| look.taken > 0) {
-            self.look_later(time, worker);
+            look_later(process, &mut self.next_look, time);
         }
-        let Some(process) = self.processes.get_mut(&worker) else { return };
         if let Some(breach) = breach {
             process.blame(|| breach.to_string());
             self.machine.handle(time, Event::Misbehaved { worker });

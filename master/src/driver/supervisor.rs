@@ -25,6 +25,7 @@ use super::{
     now,
     output::{self, Sink},
     process::Process,
+    shared_output,
     source::Source,
     spin::{self, Spinning},
 };
@@ -90,8 +91,8 @@ pub(super) struct Supervisor {
     /// When to look at what silent workers keep.
     pub(super) next_look: Option<Time>,
     spinning: Spinning,
-    /// Workers to whom something is to be written.
-    pub(super) unwritten: BTreeSet<WorkerId>,
+    /// Workers to whom something is to be written, some of them more than once.
+    unwritten: Vec<WorkerId>,
     /// Submissions of which results came in this round.
     pub(super) touched: Vec<Arc<Submission>>,
     /// Reused for every message with several results.
@@ -130,7 +131,7 @@ impl Supervisor {
             measuring: Measuring::new(&plan.settings),
             next_look: None,
             spinning: Spinning::new(),
-            unwritten: BTreeSet::new(),
+            unwritten: Vec::new(),
             touched: Vec::new(),
             ends: Vec::new(),
             arena: None,
@@ -409,8 +410,17 @@ impl Supervisor {
         if self.left.is_empty() {
             self.obituaries.clear();
         }
-        for worker in std::mem::take(&mut self.unwritten) {
+        let mut unwritten = std::mem::take(&mut self.unwritten);
+        for worker in unwritten.drain(..) {
             self.write(worker);
+        }
+        self.unwritten = unwritten;
+    }
+
+    /// Something is to be written to a worker when all is decided.
+    pub(super) fn write_later(&mut self, worker: WorkerId) {
+        if self.unwritten.last() != Some(&worker) {
+            self.unwritten.push(worker);
         }
     }
 
@@ -525,15 +535,15 @@ impl Supervisor {
         let Some(process) = self.processes.get_mut(&worker) else { return false };
         let Some(mut connection) = process.connection.take() else { return false };
         if connection.blocked {
-            self.unwritten.insert(worker);
+            self.write_later(worker);
         }
         let reading = connection.read();
         if matches!(reading, Reading::Ended { .. }) {
             self.recover(worker, &mut connection);
         }
         let breach = self.take_frames(time, worker, &mut connection.decoder).err();
-        self.look_later(time, worker);
         let Some(process) = self.processes.get_mut(&worker) else { return false };
+        shared_output::look_later(process, &mut self.next_look, time);
         process.unread |= connection.has_broken_delivery();
         if let Some(breach) = breach {
             process.blame(|| breach.to_string());

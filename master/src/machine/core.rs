@@ -156,6 +156,7 @@ impl<B: Batch> Machine<B> {
         verdict: Verdict,
     ) -> Answer<B> {
         let Some(worker) = self.workers.get_mut(&id) else { return Answer::Refused };
+        let group = worker.group;
         let Some(in_flight) = worker.in_flight_mut() else { return Answer::Refused };
         let may_be_again = verdict == Verdict::Failed && self.settings.retry_failed;
         let again = may_be_again.then(|| in_flight.first_item()).flatten();
@@ -182,7 +183,7 @@ impl<B: Batch> Machine<B> {
         match answer {
             Answer::Accepted { batch, items } => {
                 if let Some(kind) = kind {
-                    self.note_verdict(id, kind.function, verdict, count);
+                    self.note_verdict((id, group), kind.function, verdict, count);
                 }
                 if let Some(again) = again
                     && self.retry_failed(now, again, items.start)
@@ -499,52 +500,51 @@ impl<B: Batch> Machine<B> {
             // Who cannot be sent anything in one turn cannot in the next.
             let mut ids: Vec<_> = self.workers.keys().copied().collect();
             while !ids.is_empty() && self.queue.has_ready() {
-                ids.retain(|&id| (0..calls).all(|_| self.send_to(now, id, only_idle)));
+                ids.retain(|&id| self.send_to(now, id, only_idle, calls));
             }
         }
     }
 
-    fn send_to(&mut self, now: Time, id: WorkerId, only_idle: bool) -> bool {
-        let Some(worker) = self.workers.get(&id) else { return false };
-        let left = Self::items_left(worker);
-        let State::Serving(serving) = &worker.state else { return false };
-        let lookahead = lookahead(self.seats.len(), self.settings.cpus);
-        let room = match only_idle {
-            true => serving.in_flight.is_empty(),
-            false => serving.has_room(now, lookahead),
-        };
-        if left == 0 || !room {
-            return false;
-        }
-        let functions = &serving.repertoire.functions;
-        let can_run = |function: FunctionId| functions.contains(&function);
-        let (paces, workers, cpus) = (&self.paces, self.seats.len(), self.settings.cpus);
-        let size = |offer: Offer| {
-            let Offer { kind, chunk_size, waiting } = offer;
-            // How long these take is to be seen with one of them before another waits behind it.
-            if !only_idle && serving.item_time(kind).is_none() {
-                return 0;
-            }
-            chunk_size.unwrap_or_else(|| paces.chunk(kind, waiting, workers, cpus))
-        };
-        let Some(taken) = self.queue.take(left, can_run, size) else { return false };
-        let on_trial = self.is_on_trial(id);
-        let Some(Worker { given, group, state: State::Serving(serving), .. }) =
-            self.workers.get_mut(&id)
-        else {
-            return false;
-        };
+    /// Sends a worker some calls. False if it cannot be sent that many.
+    fn send_to(&mut self, now: Time, id: WorkerId, only_idle: bool, calls: u32) -> bool {
         // What is asked of a command on trial need not be had by another.
-        if !on_trial && let Some(group) = self.groups.get_mut(group.0) {
-            group.used.insert(taken.chunk.function);
+        let on_trial = self.is_on_trial(id);
+        let (workers, cpus) = (self.seats.len(), self.settings.cpus);
+        let lookahead = lookahead(workers, cpus);
+        let Some(worker) = self.workers.get_mut(&id) else { return false };
+        let mut group = self.groups.get_mut(worker.group.0).filter(|_| !on_trial);
+        for _ in 0..calls {
+            let left = Self::items_left(worker);
+            let State::Serving(serving) = &mut worker.state else { return false };
+            let room = match only_idle {
+                true => serving.in_flight.is_empty(),
+                false => serving.has_room(now, lookahead),
+            };
+            if left == 0 || !room {
+                return false;
+            }
+            let functions = &serving.repertoire.functions;
+            let can_run = |function: FunctionId| functions.contains(&function);
+            let size = |offer: Offer| {
+                let Offer { kind, chunk_size, waiting } = offer;
+                // How long these take is to be seen with one of them before another waits behind it.
+                if !only_idle && serving.item_time(kind).is_none() {
+                    return 0;
+                }
+                chunk_size.unwrap_or_else(|| self.paces.chunk(kind, waiting, workers, cpus))
+            };
+            let Some(taken) = self.queue.take(left, can_run, size) else { return false };
+            if let Some(group) = &mut group {
+                group.used.insert(taken.chunk.function);
+            }
+            let call = CallId(self.next_call);
+            self.next_call += 1;
+            let chunk = taken.chunk.clone();
+            worker.given += chunk.items.end - chunk.items.start;
+            serving.send(now, call, taken);
+            let last = self.settings.one_call;
+            self.actions.push(Action::Send { worker: id, call, chunk, last });
         }
-        let call = CallId(self.next_call);
-        self.next_call += 1;
-        let chunk = taken.chunk.clone();
-        *given += chunk.items.end - chunk.items.start;
-        serving.send(now, call, taken);
-        let last = self.settings.one_call;
-        self.actions.push(Action::Send { worker: id, call, chunk, last });
         true
     }
 }

@@ -144,12 +144,11 @@ impl<B: Batch> Machine<B> {
     /// Takes in how items went at the candidate, or what has gone well at others.
     pub(super) fn note_verdict(
         &mut self,
-        id: WorkerId,
+        (id, group): (WorkerId, GroupId),
         function: FunctionId,
         verdict: Verdict,
         items: u64,
     ) {
-        let Some(group) = self.workers.get(&id).map(|worker| worker.group) else { return };
         let Some(group) = self.groups.get_mut(group.0) else { return };
         match &mut self.rollout {
             Some(rollout) if rollout.candidate == Some(id) => match verdict {
