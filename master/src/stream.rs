@@ -5,6 +5,8 @@
 //! submitted and not been taken.
 
 mod outcomes;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashSet,
@@ -76,9 +78,14 @@ pub(crate) fn stream(
 ) -> (Feeder, Stream) {
     let outcomes = Outcomes::new(options.ordered);
     let state = State { open: Some(open), outcomes, ..State::default() };
-    let changed = Condvar::new();
-    let shared =
-        Arc::new(Shared { id: fresh_id(), function, options, state: Mutex::new(state), changed });
+    let shared = Arc::new(Shared {
+        id: fresh_id(),
+        function,
+        options,
+        state: Mutex::new(state),
+        has_come: Condvar::new(),
+        has_room: Condvar::new(),
+    });
     let observer: Arc<dyn Observer> = Arc::clone(&shared) as _;
     handle.observe(&observer);
     let stream = Stream {
@@ -123,7 +130,10 @@ struct Shared {
     function: String,
     options: StreamOptions,
     state: Mutex<State>,
-    changed: Condvar,
+    /// There may be an outcome for the reader, or the end.
+    has_come: Condvar,
+    /// There may be room for the feeder, or nothing more is wanted.
+    has_room: Condvar,
 }
 
 #[derive(Default)]
@@ -148,7 +158,8 @@ struct State {
     /// What ended the input before its time, to be told at the end of the outcomes.
     cut_short: Option<Error>,
     reader_waits: bool,
-    feeder_waits: bool,
+    /// The feeder waits for room for so many items.
+    feeder_waits: Option<u64>,
     /// Nobody will take any more outcomes.
     abandoned: bool,
 }
@@ -177,6 +188,16 @@ impl Shared {
         limit.saturating_sub(state.items)
     }
 
+    /// Whether the feeder, which wants to submit so many items, is to do so, after it has waited or
+    /// without.
+    fn is_room_for(&self, state: &State, wanted: u64, has_waited: bool) -> bool {
+        let room = self.room(state);
+        let all = state.items + room;
+        // Waiting for a part of all keeps the two ends from waking each other for each item.
+        let fair = wanted.min(all / 4).max(if has_waited { all / 8 } else { 1 }).max(1);
+        room >= fair || state.items == 0
+    }
+
     /// Puts outcomes where they belong.
     fn put(&self, block: Block, arguments_size: usize) {
         let mut state = self.lock();
@@ -195,7 +216,7 @@ impl Shared {
         }
         let ready = state.outcomes.put(block);
         if ready && std::mem::take(&mut state.reader_waits) {
-            self.changed.notify_all();
+            self.has_come.notify_one();
         }
     }
 
@@ -208,7 +229,12 @@ impl Shared {
         let open = state.open.take();
         drop(state);
         drop(open);
-        self.changed.notify_all();
+        self.notify_both();
+    }
+
+    fn notify_both(&self) {
+        self.has_come.notify_one();
+        self.has_room.notify_one();
     }
 }
 
@@ -216,7 +242,7 @@ impl Observer for Shared {
     fn pool_has_changed(&self) {
         // Taken, so that whoever is about to wait has looked or will be woken.
         drop(self.lock());
-        self.changed.notify_all();
+        self.notify_both();
     }
 
     fn pool_is_over(&self, error: &Error) {
@@ -232,20 +258,20 @@ impl Feeder {
             return Some(self.seen_room);
         }
         let mut state = self.shared.lock();
+        let mut has_waited = false;
         loop {
             if state.input_ended {
                 return None;
             }
-            let room = self.shared.room(&state);
-            // Waiting for more than one keeps the two ends from waking each other for each item.
-            let fair = wanted.min((state.items + room) / 4).max(1);
-            if room >= fair || state.items == 0 {
+            if self.shared.is_room_for(&state, wanted, has_waited) {
+                let room = self.shared.room(&state);
                 // What is seen is used up without another look, unless results may be large.
                 self.seen_room = if state.result_size > SMALL { 0 } else { room / 4 };
                 return Some(room.max(1));
             }
-            state.feeder_waits = true;
-            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            has_waited = true;
+            state.feeder_waits = Some(wanted);
+            state = self.shared.has_room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -410,9 +436,9 @@ impl Stream {
         let mut state = self.shared.lock();
         state.items = state.items.saturating_sub(std::mem::take(&mut self.given));
         state.bytes = state.bytes.saturating_sub(std::mem::take(&mut self.given_bytes));
-        if state.feeder_waits {
-            state.feeder_waits = false;
-            self.shared.changed.notify_all();
+        if state.feeder_waits.is_some_and(|wanted| self.shared.is_room_for(&state, wanted, true)) {
+            state.feeder_waits = None;
+            self.shared.has_room.notify_one();
         }
         loop {
             if !self.block.is_empty() {
@@ -428,15 +454,15 @@ impl Stream {
                 return Ok(());
             }
             state.reader_waits = true;
-            let changed = &self.shared.changed;
+            let has_come = &self.shared.has_come;
             state = match deadline {
-                None => changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => has_come.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
                     let left = deadline.saturating_duration_since(now());
                     if left.is_zero() {
                         return Err(Error::NotReady(timeout.unwrap_or_default()));
                     }
-                    changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                    has_come.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }
