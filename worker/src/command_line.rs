@@ -5,13 +5,13 @@ use std::{
     io::{self, Write},
 };
 
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use protocol::{
     envelope::Item,
     launch::{EXIT_CALL_FAILED, EXIT_NORMAL, EXIT_USAGE},
 };
 
-use crate::{Worker, error::Error, json, result::ResultBuffer};
+use crate::{Worker, error::Error, json, reference::conformance, result::ResultBuffer};
 
 /// The id of the argument that holds a function and its arguments.
 const WORDS: &str = "words";
@@ -76,10 +76,16 @@ fn command(worker: &Worker) -> Command {
         .override_usage(format!("{} call FUNCTION [ARG]...", worker.name))
         .after_help(list(worker))
         .arg(words);
+    // Looked at before all others: whoever gives it has those functions by now.
+    let conformance = Arg::new("conformance")
+        .long(conformance::FLAG.trim_start_matches('-'))
+        .action(ArgAction::SetTrue)
+        .help("Offer the conformance functions as well, for `master check`");
     Command::new(worker.name)
         .version(worker.version)
         .about("A worker, to be started by a master that then calls its functions")
         .after_help(list(worker))
+        .arg(conformance)
         .subcommand(call)
 }
 

@@ -24,7 +24,8 @@
 //! }
 //! ```
 //!
-//! The same executable answers by hand: `NAME call repeat ab 3` prints `"ababab"`.
+//! The same executable answers by hand: `NAME call repeat ab 3` prints `"ababab"`. Started as `NAME
+//! --conformance` it offers the functions that `master check` needs to try it, besides its own.
 //!
 //! In reading order:
 //! - [`Worker`]: registers functions and is the program;

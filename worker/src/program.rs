@@ -15,6 +15,7 @@ use crate::{
     error::Error,
     handler::Handler,
     panics,
+    reference::conformance,
     registry::{Function, Functions, RegistrationError},
     signature::Signature,
 };
@@ -145,7 +146,8 @@ impl Worker {
     ///
     /// Started by a master, it serves that master until it is told to leave or the master is
     /// gone. Started by hand, it says how it is used, or with the arguments `call FUNCTION
-    /// [ARG]...` runs one function in place.
+    /// [ARG]...` runs one function in place. With `--conformance` before all other arguments it
+    /// offers the conformance functions of the protocol as well, for `master check`.
     ///
     /// Call it first thing in `main`, before any thread is started: it removes what the master
     /// put into the environment, which cannot be done safely once there are threads. On Linux
@@ -160,7 +162,12 @@ impl Worker {
         start_logging();
         panics::install_hook();
         let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-        ExitCode::from(self.run(launch, &arguments))
+        match arguments.split_first() {
+            Some((first, others)) if first == conformance::FLAG => {
+                ExitCode::from(self.with_conformance_functions().run(launch, others))
+            }
+            _ => ExitCode::from(self.run(launch, &arguments)),
+        }
     }
 
     fn run(

@@ -1,6 +1,7 @@
 //! The reference worker: functions of use in a shell, and those to try a master with.
 
 mod commands;
+pub(crate) mod conformance;
 mod files;
 mod numbers;
 mod parameters;

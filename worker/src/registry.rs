@@ -65,6 +65,23 @@ impl Functions {
         Ok(())
     }
 
+    /// Adds those of others, which take the place of those of the same name.
+    pub(crate) fn replace_by(&mut self, others: Self) {
+        for function in others.list {
+            match self.positions.get(&function.signature.name).copied() {
+                Some(position) => {
+                    if let Some(before) = self.list.get_mut(position) {
+                        *before = function;
+                    }
+                }
+                None => {
+                    self.positions.insert(function.signature.name.clone(), self.list.len());
+                    self.list.push(function);
+                }
+            }
+        }
+    }
+
     /// The function of that name, or an error that lists those there are.
     pub(crate) fn find(&self, name: &str) -> Result<&Function, Error> {
         let position = self.positions.get(name);
