@@ -31,7 +31,7 @@ pub mod this_process;
 
 use std::{fmt::Debug, thread};
 
-pub use executables::{executables, workspace};
+pub use executables::{Executables, executables, workspace};
 pub use program::{Program, master, master_with, write_script};
 pub use running::{Deadline, Finished, Running};
 

@@ -127,6 +127,11 @@ fn modes() -> impl Iterator<Item = &'static Mode> {
     in_handshake::MODES.iter().chain(in_call::MODES).chain(featured::MODES)
 }
 
+/// The names of all modes.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    modes().map(|mode| mode.name)
+}
+
 fn note_start() -> Outcome {
     if let Some(file) = env::var_os(STARTS_VARIABLE) {
         let mut file = OpenOptions::new().append(true).create(true).open(file)?;

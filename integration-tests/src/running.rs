@@ -321,6 +321,16 @@ impl Finished {
         self
     }
 
+    /// Checks that standard output holds a text.
+    ///
+    /// # Panics
+    /// When it does not.
+    #[track_caller]
+    pub fn shows(&self, text: &str) -> &Self {
+        assert!(self.stdout.contains(text), "expected {text:?} on stdout{}", self.describe());
+        self
+    }
+
     /// Checks that standard error holds a text, in whatever case.
     ///
     /// # Panics

@@ -29,7 +29,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use integration_tests::{Program, executables, workspace};
+use integration_tests::{Executables, Program, executables, workspace};
 use tempfile::TempDir;
 
 /// The commands that are not run here, each with the reason.
@@ -196,7 +196,8 @@ fn prepare() -> TempDir {
     let release = root.join("target/release");
     fs::create_dir_all(release.join("examples")).unwrap();
     // No links: the program looks for a worker beside itself, wherever it really is.
-    for executable in [&executables().master, &executables().worker] {
+    let Executables { master, worker, misbehaving_worker } = executables();
+    for executable in [master, worker, misbehaving_worker] {
         fs::copy(executable, release.join(executable.file_name().unwrap())).unwrap();
     }
     let examples = build_examples();

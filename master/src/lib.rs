@@ -39,6 +39,7 @@
 //! - [`Error`], and [`WorkerReport`], the evidence behind it;
 //! - [`PoolStatus`] and [`Events`]: what a pool is doing, and what happens in it;
 //! - [`command`]: which executable a worker command names;
+//! - [`check`]: whether a worker keeps to the protocol;
 //! - [`coming_from_python`]: `multiprocessing`, method by method;
 //! - [`program`]: the program `master`.
 
@@ -46,6 +47,7 @@ mod arena;
 mod arguments;
 mod batch;
 mod callbacks;
+pub mod check;
 mod collector;
 pub mod coming_from_python;
 pub mod command;

@@ -12,6 +12,7 @@
 //! - [`envelope`]: messages to frames and back;
 //! - [`shared_output`]: where answers may be kept for a moment, and large results lie until they
 //!   are taken;
+//! - [`spec`]: the requirements of the specification, one by one;
 //! - [`value`]: walking over MessagePack values without decoding them.
 //!
 //! ```
@@ -41,4 +42,5 @@ pub mod limits;
 pub mod message;
 mod quick;
 pub mod shared_output;
+pub mod spec;
 pub mod value;

@@ -199,7 +199,7 @@ mod unix {
     }
 
     impl Pages {
-        /// Maps a file that begins with a key, up to `end` if that is given.
+        /// Maps a file that begins with a key; if `end` is given up to there, and there has to be more.
         pub(super) fn open(
             path: &str,
             key: u64,
@@ -210,8 +210,9 @@ mod unix {
             let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
             let mut found = [0; KEY_SIZE];
             file.read_exact(&mut found)?;
+            let has_more = end.is_none_or(|end| end < size);
             let end = end.unwrap_or(size);
-            if u64::from_le_bytes(found) != key || end > size || size > isize::MAX as usize {
+            if u64::from_le_bytes(found) != key || !has_more || size > isize::MAX as usize {
                 return Err(io::Error::other("it is another file than the one that was meant"));
             }
             let protection = match writable {

@@ -259,6 +259,7 @@ fn what_cannot_be_mapped_costs_nothing_but_speed() {
         ("no field", Welcome { shared_arguments: None, ..files.welcome() }, false, true),
         ("no room told", output(&|place| place.results = None), true, false),
         ("room beyond the end", output(&|place| place.results = Some(1 << 40)), true, false),
+        ("room at the end", output(&|place| place.results = Some(RESULTS + ROOM)), true, false),
         ("room at no page", output(&|place| place.results = Some(RESULTS + 1)), true, false),
         ("room in the header", output(&|place| place.results = Some(0)), true, false),
         ("no output", Welcome { shared_output: None, ..files.welcome() }, true, false),

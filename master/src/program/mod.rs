@@ -5,13 +5,14 @@
 //! - [`duration`] and [`size`]: durations and sizes as people write them;
 //! - [`input`]: inputs to encoded items;
 //! - [`json`]: JSON to MessagePack and back, exactly;
-//! - `calls`, `processes` and `workers`: what the verbs do;
+//! - `calls`, `processes`, `workers` and `check`: what the verbs do;
 //! - `output`, `events` and `signals`: results, complaints, what happens, and the end;
 //! - `steering`: what signals ask of a pool other than to end;
 //! - [`status`]: what the exit status says.
 
 pub mod arguments;
 mod calls;
+mod check;
 mod decimal;
 pub mod duration;
 mod events;
@@ -59,6 +60,7 @@ fn run(arguments: Arguments) -> ExitStatus {
         Verb::Apply(apply) => calls::apply(apply.0),
         Verb::Run(run) => processes::run(run.0),
         Verb::Workers(workers) => workers::list(&workers),
+        Verb::Check(arguments) => check::check(&arguments),
     };
     ended.unwrap_or_else(|Refusal { status, message }| {
         complain(&message);

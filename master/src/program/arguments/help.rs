@@ -11,6 +11,7 @@ Examples:
   master apply square 5
   master run square 10 1 ::: cube 15
   master workers
+  master check 'worker --conformance'
 
 --help says more, `master VERB --help` shows the options of a verb.";
 
@@ -22,6 +23,7 @@ Examples:
   master apply square 5                       one call
   master run square 10 1 ::: cube 15          a process for each call, at once
   master workers                              the workers on PATH
+  master check 'worker --conformance'         whether one keeps to the protocol
 
 A worker is an executable that speaks the protocol. Unless --worker names
 another it is the `worker` on PATH, or else the one beside this program.
@@ -105,3 +107,24 @@ pub(super) const WORKERS: &str = "\
 Each executable on PATH called `worker` or `worker-*` is started and asked,
 and so is the `worker` beside this program. One that is shadowed by another of
 the same name is reached by its path only.";
+
+pub(super) const CHECK: &str = "\
+Examples:
+  master check 'worker --conformance'
+  master check ./my-worker -k W-26,W-27
+  master check ./my-worker --json
+  master check --list
+
+The worker is started again and again, each time for a short conversation. For
+each requirement of the specification for workers the report says pass, fail,
+not applicable (it is about an optional feature that the worker does not have)
+or not tested (a conformance function is missing, or the worker ended before),
+and for each failure what was expected and what came. The conformance functions
+are those of section 23 of the specification; a worker may offer them under a
+flag, which is then part of COMMAND.
+
+Exit status:
+  0    every required requirement passes or does not apply
+  1    a required requirement fails
+  2    the command line cannot be read
+  3    there is no such worker, or a required requirement could not be tested";

@@ -1,0 +1,92 @@
+//! How a worker leaves.
+
+use std::{process::ExitStatus, time::Duration};
+
+use crate::check::{
+    finding::Finding,
+    message::{envelope, frame},
+    session::Session,
+    trial::{Case, Trial},
+    value::Value,
+};
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("the socket closes while it waits for a call", &[1], |trial| {
+        let mut session = Session::ready(trial)?;
+        session.wire.close();
+        let status = session.exits(1)?;
+        remark_status(trial, 1, status);
+        session.look_back()
+    }),
+    Case::new("the stream ends while it waits for a call", &[1], |trial| {
+        let mut session = Session::ready(trial)?;
+        session.wire.say_end();
+        let status = session.leaves(1)?;
+        remark_status(trial, 1, status);
+        session.look_back()
+    }),
+    Case::new("the socket closes while it waits for the welcome", &[1], |trial| {
+        let mut session = Session::greeted(trial)?;
+        session.wire.close();
+        session.exits(1)?;
+        session.look_back()
+    }),
+    Case::new("the socket closes while calls wait behind another", &[2], |trial| {
+        let mut session = Session::ready(trial)?;
+        session.needs(&["sleep", "print"])?;
+        session.call("sleep", &[vec![Value::float(0.5)]])?;
+        let text = "begun after the end";
+        session.call("print", &[vec![Value::text(text)]])?;
+        // So that the first one has begun.
+        session.is_silent(Duration::from_millis(100))?;
+        session.wire.close();
+        session.exits(2)?;
+        if session.subject.output().into_iter().any(|stream| stream.contains(text)) {
+            return Err(Finding::new(2, "an item began after the socket had closed").into());
+        }
+        session.look_back()
+    }),
+    Case::new("the socket closes in the middle of a call", &[3], |trial| {
+        let mut session = Session::ready(trial)?;
+        session.needs(&["sleep"])?;
+        session.call("sleep", &[vec![Value::Integer(600)]])?;
+        session.is_silent(Duration::from_millis(100))?;
+        session.wire.close();
+        if session.subject.exit(trial.patience).is_none() {
+            let seconds = trial.patience.as_secs_f64();
+            let text =
+                format!("it went on with its call {seconds:.1} s after its socket had closed");
+            trial.note(Finding::new(3, text));
+            // It goes with this.
+            return Ok(());
+        }
+        session.look_back()
+    }),
+    Case::new("a drain behind calls", &[23, 35], |trial| {
+        let mut session = Session::ready(trial)?;
+        session.needs(&["echo", "sleep"])?;
+        let mut all = session.prepare("sleep", [], &[vec![Value::float(0.2)]]).1;
+        for number in 0..50 {
+            all.extend(session.prepare("echo", [], &[vec![Value::Integer(number)]]).1);
+        }
+        all.extend(frame(&envelope("drain", []), &[]));
+        session.send(&all)?;
+        session.gives(35, &Value::Nil)?;
+        for number in 0..50 {
+            session.gives(35, &Value::Integer(number))?;
+        }
+        let status = session.leaves(23)?;
+        if !status.success() {
+            let text = format!("it ended with another status than 0 after a drain: {status}");
+            return Err(Finding::new(23, text).into());
+        }
+        session.look_back()
+    }),
+];
+
+fn remark_status(trial: &Trial<'_>, requirement: u32, status: ExitStatus) {
+    if !status.success() {
+        trial
+            .remark(requirement, format!("status 0 is usual when the socket closes, not {status}"));
+    }
+}

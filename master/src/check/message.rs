@@ -1,0 +1,485 @@
+//! Messages: those of a worker, taken apart and judged by the letter of the specification, and those
+//! of a master, written as they should be or otherwise.
+
+use protocol::limits::{LENGTH_BYTES, MAX_ENVELOPE_DEPTH, MAX_PAYLOAD_DEPTH};
+
+use super::{
+    finding::Finding,
+    value::{Form, Value, read},
+};
+
+/// What a field holds. Its default, where it has one, is what is empty, false or 0.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    U32,
+    U64,
+    Text,
+    Boolean,
+    List(&'static Kind),
+    Map(&'static [Field]),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Field {
+    name: &'static str,
+    kind: Kind,
+    necessity: Necessity,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Necessity {
+    Required,
+    /// It has a default, and is written all the same.
+    Always,
+    /// It has a default, and is left out then.
+    Optional,
+}
+
+use Necessity::{Always, Optional, Required};
+
+const fn field(name: &'static str, kind: Kind, necessity: Necessity) -> Field {
+    Field { name, kind, necessity }
+}
+
+const FUNCTION: &[Field] = &[
+    field("name", Kind::Text, Required),
+    field("parameters", Kind::Text, Optional),
+    field("help", Kind::Text, Optional),
+    field("progress", Kind::Boolean, Optional),
+    field("cancel", Kind::Boolean, Optional),
+];
+
+const FAILURE: &[Field] = &[
+    field("kind", Kind::Text, Always),
+    field("message", Kind::Text, Always),
+    field("traceback", Kind::Text, Optional),
+];
+
+const ID: Field = field("id", Kind::U64, Required);
+const NUMBER: Field = field("item", Kind::U32, Required);
+const ITEM: &[Field] = &[ID, NUMBER];
+
+/// The messages of a worker, with their fields in order.
+const MESSAGES: &[(&str, &[Field])] = &[
+    (
+        "hello",
+        &[
+            field("token", Kind::Text, Required),
+            field("oldest", Kind::U32, Required),
+            field("newest", Kind::U32, Required),
+            field("features", Kind::List(&Kind::Text), Optional),
+            field("name", Kind::Text, Always),
+            field("version", Kind::Text, Always),
+            field("functions", Kind::List(&Kind::Map(FUNCTION)), Always),
+        ],
+    ),
+    ("ready", &[field("shared_arguments", Kind::Boolean, Optional)]),
+    ("initializer_failed", FAILURE),
+    ("result", ITEM),
+    ("results", ITEM),
+    (
+        "shared_result",
+        &[ID, NUMBER, field("offset", Kind::U64, Required), field("length", Kind::U64, Required)],
+    ),
+    ("error", &[ID, NUMBER, field("failure", Kind::Map(FAILURE), Required)]),
+    ("progress", &[ID, NUMBER, field("note", Kind::Text, Optional)]),
+];
+
+/// A message from a worker.
+#[derive(Debug, Clone)]
+pub(super) struct Message {
+    pub(super) name: &'static str,
+    /// A map.
+    fields: Value,
+    /// The values behind the envelope.
+    pub(super) payload: Vec<Value>,
+    pub(super) body: Vec<u8>,
+    /// What the envelope would be in its canonical form, if it is not.
+    canonical: Option<Vec<u8>>,
+}
+
+impl Message {
+    /// Reads the body of a frame.
+    ///
+    /// # Errors
+    /// What is wrong with it, whatever message was due.
+    pub(super) fn read(body: Vec<u8>) -> Result<Self, Finding> {
+        let problem = |requirement, text: String| Err(Finding::new(requirement, text).came(&body));
+        if body.first() != Some(&0x81) {
+            return problem(12, "an envelope does not begin with the byte 81".into());
+        }
+        let (envelope, end) = match read(&body, 0, MAX_ENVELOPE_DEPTH) {
+            Ok(read) => read,
+            Err(error) => {
+                let text = format!("an envelope, at byte {}: {}", error.offset, error.problem);
+                return problem(12, text);
+            }
+        };
+        if let Err(text) = check_envelope(&envelope) {
+            return problem(12, text);
+        }
+        let Value::Map(entries) = &envelope else {
+            return problem(12, "an envelope is not a map".into());
+        };
+        let Some((Value::String(name), fields)) = entries.first() else {
+            return problem(12, "an envelope has no entry".into());
+        };
+        let known = MESSAGES.iter().find(|(known, _)| known.as_bytes() == name);
+        let Some(&(name, table)) = known else {
+            let name = String::from_utf8_lossy(name).into_owned();
+            return problem(12, format!("no message of a worker is called `{name}`"));
+        };
+        if let Err(text) = check_map(fields, table) {
+            let requirement = match name {
+                "hello" if ["`token`", "`oldest`", "`newest`"].iter().any(|f| text.contains(f)) => {
+                    18
+                }
+                _ => 12,
+            };
+            return problem(requirement, format!("`{name}`: {text}"));
+        }
+        let mut payload = Vec::new();
+        let mut offset = end;
+        while offset < body.len() {
+            match read(&body, offset, MAX_PAYLOAD_DEPTH) {
+                Ok((value, end)) => {
+                    payload.push(value);
+                    offset = end;
+                }
+                Err(error) => {
+                    let text = format!(
+                        "the payload of `{name}`, at byte {}: {}",
+                        error.offset, error.problem
+                    );
+                    return problem(15, text);
+                }
+            }
+        }
+        let fields = fields.clone();
+        let canonical = Value::fields([(name, canonical(&fields, table))]).encoded(Form::Shortest);
+        let canonical = (body.get(..end) != Some(&canonical)).then_some(canonical);
+        let message = Self { name, fields, payload, body, canonical };
+        message.check_payload()?;
+        Ok(message)
+    }
+
+    fn check_payload(&self) -> Result<(), Finding> {
+        let count = self.payload.len();
+        let problem =
+            |requirement, text: String| Err(Finding::new(requirement, text).came(&self.body));
+        match self.name {
+            "result" if count != 1 => {
+                problem(21, format!("a `result` has {count} payload values instead of 1"))
+            }
+            "results" if count == 0 => problem(42, "`results` without a value".into()),
+            "error" | "initializer_failed" => match self.payload.as_slice() {
+                [] | [Value::Binary(_)] => Ok(()),
+                _ => {
+                    let text = format!("the payload of `{}` is not one bin or nothing", self.name);
+                    problem(15, text)
+                }
+            },
+            "hello" | "ready" | "progress" | "shared_result" if count > 0 => {
+                problem(12, format!("`{}` has a payload", self.name))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the recommended form of the envelope is, if it has another.
+    pub(super) fn canonical_finding(&self) -> Option<Finding> {
+        let canonical = self.canonical.as_ref()?;
+        let text = format!("the envelope of `{}` is not canonical", self.name);
+        Some(Finding::new(14, text).expected(canonical).came(&self.body))
+    }
+
+    fn get(&self, name: &str) -> Option<&Value> {
+        find(&self.fields, name)
+    }
+
+    /// An unsigned field; 0 if it is absent.
+    pub(super) fn number(&self, name: &str) -> u64 {
+        match self.get(name) {
+            Some(&Value::Integer(number)) => u64::try_from(number).unwrap_or(u64::MAX),
+            _ => 0,
+        }
+    }
+
+    pub(super) fn flag(&self, name: &str) -> bool {
+        self.get(name) == Some(&Value::Boolean(true))
+    }
+
+    /// A field that is a string; empty if it is absent.
+    pub(super) fn text(&self, name: &str) -> String {
+        self.get(name).map(text_of).unwrap_or_default()
+    }
+
+    /// A list of strings.
+    pub(super) fn texts(&self, name: &str) -> Vec<String> {
+        match self.get(name) {
+            Some(Value::Array(texts)) => texts.iter().map(text_of).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The functions of a hello.
+    pub(super) fn functions(&self) -> Vec<Function> {
+        let Some(Value::Array(functions)) = self.get("functions") else { return Vec::new() };
+        let flag = |function, name| find(function, name) == Some(&Value::Boolean(true));
+        let function = |function| Function {
+            name: find(function, "name").map(text_of).unwrap_or_default(),
+            progress: flag(function, "progress"),
+            cancel: flag(function, "cancel"),
+        };
+        functions.iter().map(function).collect()
+    }
+
+    /// The kind and the message of an error or a failed initializer.
+    pub(super) fn failure(&self) -> (String, String) {
+        let failure = self.get("failure").unwrap_or(&self.fields);
+        let text = |name| find(failure, name).map(text_of).unwrap_or_default();
+        (text("kind"), text("message"))
+    }
+}
+
+/// A function as a hello describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Function {
+    pub(super) name: String,
+    pub(super) progress: bool,
+    pub(super) cancel: bool,
+}
+
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        _ => String::new(),
+    }
+}
+
+fn find<'a>(map: &'a Value, name: &str) -> Option<&'a Value> {
+    let Value::Map(entries) = map else { return None };
+    let is_it = |key: &Value| matches!(key, Value::String(key) if key == name.as_bytes());
+    entries.iter().find(|(key, _)| is_it(key)).map(|(_, value)| value)
+}
+
+/// What holds for every value of an envelope.
+fn check_envelope(value: &Value) -> Result<(), String> {
+    match value {
+        Value::Float32(_) | Value::Float64(_) => Err("an envelope holds a float".into()),
+        Value::Binary(_) => Err("an envelope holds binary data".into()),
+        Value::Extension(..) => Err("an envelope holds an extension type".into()),
+        Value::String(bytes) if std::str::from_utf8(bytes).is_err() => {
+            Err("a string of an envelope is not UTF-8".into())
+        }
+        Value::Array(elements) => elements.iter().try_for_each(check_envelope),
+        Value::Map(entries) => {
+            for (number, (key, value)) in entries.iter().enumerate() {
+                if !matches!(key, Value::String(_)) {
+                    return Err(format!("a key of an envelope is not a string but {key}"));
+                }
+                if entries.iter().take(number).any(|(before, _)| before == key) {
+                    return Err(format!("the key {key} stands twice in a map of an envelope"));
+                }
+                check_envelope(key)?;
+                check_envelope(value)?;
+            }
+            Ok(())
+        }
+        Value::Nil | Value::Boolean(_) | Value::Integer(_) | Value::String(_) => Ok(()),
+    }
+}
+
+fn check_map(map: &Value, table: &[Field]) -> Result<(), String> {
+    if !matches!(map, Value::Map(_)) {
+        return Err(format!("its fields are not a map but {map}"));
+    }
+    for Field { name, kind, necessity } in table {
+        match find(map, name) {
+            Some(value) => check_kind(value, *kind).map_err(|text| format!("`{name}` {text}"))?,
+            None if *necessity == Required => return Err(format!("`{name}` is missing")),
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_kind(value: &Value, kind: Kind) -> Result<(), String> {
+    let (fits, what) = match kind {
+        Kind::U32 => (
+            matches!(value, Value::Integer(number) if u32::try_from(*number).is_ok()),
+            "an unsigned integer of 32 bits",
+        ),
+        Kind::U64 => (
+            matches!(value, Value::Integer(number) if u64::try_from(*number).is_ok()),
+            "an unsigned integer of 64 bits",
+        ),
+        Kind::Text => (matches!(value, Value::String(_)), "a string"),
+        Kind::Boolean => (matches!(value, Value::Boolean(_)), "a boolean"),
+        Kind::List(kind) => {
+            if let Value::Array(elements) = value {
+                return elements.iter().try_for_each(|element| check_kind(element, *kind));
+            }
+            (false, "an array")
+        }
+        Kind::Map(table) => {
+            if matches!(value, Value::Map(_)) {
+                return check_map(value, table).map_err(|text| format!("has a defect: {text}"));
+            }
+            (false, "a map")
+        }
+    };
+    if fits { Ok(()) } else { Err(format!("is not {what} but {value}")) }
+}
+
+/// The same fields in their order, without those that have their default; unknown ones behind.
+fn canonical(map: &Value, table: &[Field]) -> Value {
+    let Value::Map(entries) = map else { return map.clone() };
+    let mut fields = Vec::new();
+    for Field { name, kind, necessity } in table {
+        let value = find(map, name).map(|value| canonical_value(value, *kind));
+        let value = value.unwrap_or_else(|| default(*kind));
+        if *necessity != Optional || value != default(*kind) {
+            fields.push((Value::text(name), value));
+        }
+    }
+    let is_known = |key: &Value| table.iter().any(|field| *key == Value::text(field.name));
+    fields.extend(entries.iter().filter(|(key, _)| !is_known(key)).cloned());
+    Value::Map(fields)
+}
+
+fn canonical_value(value: &Value, kind: Kind) -> Value {
+    match (kind, value) {
+        (Kind::Map(table), value) => canonical(value, table),
+        (Kind::List(kind), Value::Array(elements)) => {
+            Value::Array(elements.iter().map(|element| canonical_value(element, *kind)).collect())
+        }
+        _ => value.clone(),
+    }
+}
+
+fn default(kind: Kind) -> Value {
+    match kind {
+        Kind::U32 | Kind::U64 => Value::Integer(0),
+        Kind::Text => Value::text(""),
+        Kind::Boolean => Value::Boolean(false),
+        Kind::List(_) => Value::Array(vec![]),
+        Kind::Map(_) => Value::Map(vec![]),
+    }
+}
+
+/// A message of a master as an envelope.
+pub(super) fn envelope<'a>(
+    name: &str,
+    fields: impl IntoIterator<Item = (&'a str, Value)>,
+) -> Value {
+    Value::fields([(name, Value::fields(fields))])
+}
+
+/// A frame of an envelope and payload values, in their shortest form.
+pub(super) fn frame(envelope: &Value, payload: &[Value]) -> Vec<u8> {
+    frame_in(Form::Shortest, envelope, payload)
+}
+
+pub(super) fn frame_in(form: Form, envelope: &Value, payload: &[Value]) -> Vec<u8> {
+    let mut body = Vec::new();
+    envelope.write(form, &mut body);
+    // The outermost map has one form alone.
+    if form == Form::Longest
+        && let Value::Map(entries) = envelope
+        && let [(name, fields)] = entries.as_slice()
+    {
+        body = vec![0x81];
+        name.write(form, &mut body);
+        fields.write(form, &mut body);
+    }
+    payload.iter().for_each(|value| value.write(form, &mut body));
+    framed(&body)
+}
+
+/// A frame around these bytes.
+pub(super) fn framed(body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    let mut frame = Vec::with_capacity(LENGTH_BYTES + body.len());
+    frame.extend(length.to_be_bytes());
+    frame.extend_from_slice(body);
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(name: &str, fields: &[(&str, Value)], payload: &[Value]) -> Vec<u8> {
+        frame(&envelope(name, fields.iter().cloned()), payload)[LENGTH_BYTES..].to_vec()
+    }
+
+    fn breaks(requirement: u32, body: Vec<u8>) {
+        let shown = format!("{body:02x?}");
+        let broken = Message::read(body).map(|_| ()).map_err(|finding| finding.requirement);
+        assert_eq!(broken, Err(requirement), "{shown}");
+    }
+
+    fn item() -> [(&'static str, Value); 2] {
+        [("id", Value::Integer(7)), ("item", Value::Integer(0))]
+    }
+
+    #[test]
+    fn a_message_is_taken_apart() {
+        let message =
+            Message::read(body("result", &item(), &[Value::text("x")])).expect("it is one");
+        assert_eq!((message.name, message.number("id")), ("result", 7));
+        assert_eq!(message.payload, [Value::text("x")]);
+        assert!(message.canonical_finding().is_none());
+    }
+
+    #[test]
+    fn each_defect_breaks_its_requirement() {
+        breaks(12, vec![0x93, 1, 2, 3]);
+        breaks(12, vec![0xde, 0, 1, 0xa5, b'r', b'e', b'a', b'd', b'y', 0x80]);
+        breaks(12, body("ready", &[("x", Value::float(1.0))], &[]));
+        breaks(12, body("ready", &[("x", Value::Binary(vec![]))], &[]));
+        breaks(12, body("ready", &[("x", Value::Array(vec![Value::Extension(1, vec![])]))], &[]));
+        breaks(12, body("ready", &[("x", Value::nested(15))], &[]));
+        breaks(12, body("ready", &[("x", Value::Nil), ("x", Value::Nil)], &[]));
+        breaks(12, body("ready", &[("shared_arguments", Value::Integer(1))], &[]));
+        breaks(12, body("nonsense", &[], &[]));
+        breaks(12, body("result", &item()[..1], &[Value::Nil]));
+        breaks(12, body("result", &[("id", Value::Integer(-1)), item()[1].clone()], &[Value::Nil]));
+        breaks(12, body("ready", &[], &[Value::Nil]));
+        breaks(18, body("hello", &[("oldest", Value::Integer(1))], &[]));
+        breaks(21, body("result", &item(), &[]));
+        breaks(21, body("result", &item(), &[Value::Nil, Value::Nil]));
+        breaks(42, body("results", &item(), &[]));
+        breaks(15, body("initializer_failed", &[], &[Value::Nil]));
+        breaks(15, [body("result", &item(), &[]), vec![0xc1]].concat());
+        breaks(15, body("result", &item(), &[Value::nested(513)]));
+        assert!(Message::read(body("ready", &[("x", Value::nested(14))], &[])).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_canonical_is_found() {
+        let of = |bytes| {
+            let message = Message::read(bytes).expect("it is a message");
+            message.canonical_finding().map(|finding| finding.requirement)
+        };
+        let mut other_order = item();
+        other_order.reverse();
+        assert_eq!(of(body("result", &other_order, &[Value::Nil])), Some(14));
+        let wide = frame_in(Form::Longest, &envelope("result", item()), &[Value::Nil]);
+        assert_eq!(of(wide[LENGTH_BYTES..].to_vec()), Some(14));
+        assert_eq!(
+            of(body("ready", &[("shared_arguments", Value::Boolean(false))], &[])),
+            Some(14)
+        );
+        let kind = ("kind", Value::text("E"));
+        let failure = Value::fields([kind.clone()]);
+        let [id, number] = item();
+        let fields = [id, number, ("failure", failure)];
+        assert_eq!(of(body("error", &fields, &[])), Some(14), "the message is written always");
+        assert_eq!(
+            of(body("initializer_failed", &[kind, ("message", Value::text(""))], &[])),
+            None
+        );
+    }
+}
