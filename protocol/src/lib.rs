@@ -13,6 +13,7 @@
 //! - [`shared_output`]: where answers may be kept for a moment, and large results lie until they
 //!   are taken;
 //! - [`spec`]: the requirements of the specification, one by one;
+//! - [`strict`]: messages by the letter of the specification, for those who check others;
 //! - [`value`]: walking over MessagePack values without decoding them.
 //!
 //! ```
@@ -43,4 +44,5 @@ pub mod message;
 mod quick;
 pub mod shared_output;
 pub mod spec;
+pub mod strict;
 pub mod value;

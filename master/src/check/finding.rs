@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use protocol::strict::Defect;
+
 /// A requirement that was not kept, with the evidence.
 #[derive(Debug, Clone)]
 pub(super) struct Finding {
@@ -35,6 +37,17 @@ impl Finding {
     }
 }
 
+impl From<Defect> for Finding {
+    fn from(defect: Defect) -> Self {
+        let Defect { requirement, problem, expected, body } = defect;
+        let finding = Self::new(requirement, problem).came(&body);
+        match expected {
+            Some(expected) => finding.expected(&expected),
+            None => finding,
+        }
+    }
+}
+
 /// Why a case did not come to its end.
 #[derive(Debug, Clone)]
 pub(super) enum Stop {
@@ -46,6 +59,12 @@ pub(super) enum Stop {
     Without(String),
     /// It cannot be tried here, for a reason that is not the worker's.
     Impossible(String),
+}
+
+impl From<Defect> for Stop {
+    fn from(defect: Defect) -> Self {
+        Finding::from(defect).into()
+    }
 }
 
 impl From<Finding> for Stop {

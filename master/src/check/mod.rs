@@ -1,25 +1,23 @@
 //! A checker of workers: plays the master against one, by the letter of the specification.
 //!
 //! It starts the worker again and again, each time for a short conversation that tries some of the
-//! requirements of `SPEC.md`, and judges every byte that comes. Nothing of it is used by the pool, nor
-//! uses it: so the two can differ only where one of them is wrong.
+//! requirements of `SPEC.md`, and judges every byte that comes. It reads and writes with
+//! [`protocol::strict`], which shares nothing with the codec of the pool: so the two can differ only
+//! where one of them is wrong.
 //!
 //! In reading order:
 //! - [`Checker`] and [`Report`];
-//! - `value` and `message`: MessagePack, and messages, read strictly and written in any form;
 //! - `subject` and `session`: a process that is tried, and a conversation with it;
 //! - `cases`: what is tried.
 
 mod cases;
 mod finding;
-mod message;
 mod report;
 mod running;
 mod session;
 mod shared;
 mod subject;
 mod trial;
-mod value;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

@@ -12,17 +12,17 @@ use std::{
 use protocol::{
     limits::{MAX_FRAME, MAX_FRAME_BEFORE_WELCOME, PROTOCOL_VERSION},
     message::feature,
+    spec::Side,
 };
 
 use super::{
     finding::{Finding, Stop},
-    message::{Function, Message, envelope, frame},
     shared::SharedFile,
     subject::{Came, Subject, Wire},
     trial::Trial,
-    value::Value,
 };
 use crate::driver::now;
+use protocol::strict::{Function, Message, Value, envelope, frame};
 
 /// How long a worker may take to its hello; it may have to load a lot.
 pub(super) const HELLO_PATIENCE: Duration = Duration::from_secs(10);
@@ -396,9 +396,10 @@ impl<'a> Session<'a> {
             }
             Came::End(rest) => return Err(self.ended(&rest).into()),
         };
-        let message = Message::read(body).map_err(|finding| self.in_its_place(finding))?;
-        if let Some(finding) = message.canonical_finding() {
-            self.trial.note(finding);
+        let message = Message::read(Side::Worker, body);
+        let message = message.map_err(|defect| self.in_its_place(defect.into()))?;
+        if let Some(defect) = message.canonical_defect() {
+            self.trial.note(defect.into());
         }
         self.judge(&message)?;
         [9, 12, 14].into_iter().for_each(|number| self.trial.confirm(number));
@@ -420,7 +421,7 @@ impl<'a> Session<'a> {
             }
             Came::Frame(body) => {
                 // What it says may be wrong in another way.
-                let message = Message::read(body.clone())?;
+                let message = Message::read(Side::Worker, body.clone())?;
                 self.judge(&message)?;
                 let text = "it said something when it was to leave";
                 return Err(Finding::new(requirement, text).came(&body).into());

@@ -7,9 +7,9 @@ use std::{
 };
 
 use protocol::shared_output::{BASE, DATA, HELD, LAST, PATIENCE, TAKEN};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use protocol::strict::Value;
 
-use super::value::Value;
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 /// A file in memory that a worker may map.
 pub(super) struct SharedFile {

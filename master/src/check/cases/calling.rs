@@ -9,11 +9,10 @@ use protocol::{
 
 use crate::check::{
     finding::{Finding, Stop},
-    message::{envelope, frame},
     session::{Answer, Session},
     trial::{Case, Trial},
-    value::Value,
 };
+use protocol::strict::{Value, envelope, frame};
 
 /// A short wait, in which a worker could do what it should not.
 const MOMENT: Duration = Duration::from_millis(200);

@@ -6,11 +6,10 @@ use protocol::message::{feature, kind::CANCELLED};
 
 use crate::check::{
     finding::{Finding, Stop},
-    message::{envelope, frame},
     session::{Answer, Session},
     trial::Case,
-    value::Value,
 };
+use protocol::strict::{Value, envelope, frame};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("no progress where that was not agreed on", &[38], |trial| {

@@ -2,16 +2,15 @@
 
 use std::{fs, time::Duration};
 
-use protocol::{limits::LENGTH_BYTES, message::feature};
+use protocol::{limits::LENGTH_BYTES, message::feature, spec::Side};
 
 use crate::check::{
     finding::{Finding, Stop},
-    message::Message,
     session::{Session, SharedOutput, broken_here, item_of},
     shared::{Numbers, SharedFile},
     trial::{Case, Trial},
-    value::Value,
 };
+use protocol::strict::{Message, Value};
 
 /// The size of a shared output with room for frames of 64 KiB.
 const SIZE: u64 = 64 + (64 << 10);
@@ -143,7 +142,7 @@ fn look_at_frames(session: &Session<'_>) -> Result<(), Stop> {
         let Some((body, others)) = behind.split_at_checked(length) else {
             return broken(46, "a frame that is kept is not complete".into(), rest);
         };
-        let Ok(message) = Message::read(body.to_vec()) else {
+        let Ok(message) = Message::read(Side::Worker, body.to_vec()) else {
             return broken(44, "what is kept is no message".into(), body);
         };
         let answers = match message.name {

@@ -8,8 +8,8 @@ use crate::check::{
     finding::{Finding, Stop},
     session::{Answer, Session},
     trial::{Case, Trial},
-    value::Value,
 };
+use protocol::strict::Value;
 
 /// A gigabyte takes its time in every language.
 const LONG: Duration = Duration::from_secs(120);

@@ -6,12 +6,11 @@ use protocol::launch::{ADDRESS_VARIABLE, EXIT_USAGE, TOKEN_VARIABLE};
 
 use crate::check::{
     finding::{Finding, Stop},
-    message::{envelope, frame},
     session::{Answer, HELLO_PATIENCE, Session},
     subject::Subject,
     trial::{Case, Trial},
-    value::Value,
 };
+use protocol::strict::{Value, envelope, frame};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("a whole life without a call", &[4, 9, 12, 14, 16, 17, 18, 19, 23, 37], |trial| {

@@ -4,11 +4,10 @@ use std::{process::ExitStatus, time::Duration};
 
 use crate::check::{
     finding::Finding,
-    message::{envelope, frame},
     session::Session,
     trial::{Case, Trial},
-    value::Value,
 };
+use protocol::strict::{Value, envelope, frame};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("the socket closes while it waits for a call", &[1], |trial| {

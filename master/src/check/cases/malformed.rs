@@ -7,12 +7,11 @@ use protocol::{
 
 use crate::check::{
     finding::{Finding, Stop},
-    message::{envelope, frame, framed},
     session::{Session, broken_here},
     subject::Came,
     trial::{Case, Trial},
-    value::{Form, Value},
 };
+use protocol::strict::{Form, Value, envelope, frame, framed};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("malformed frames", &[36], |trial| each(trial, FRAMES)),

@@ -7,12 +7,11 @@ use protocol::message::feature;
 use super::malformed::is_refused;
 use crate::check::{
     finding::{Finding, Stop},
-    message::{envelope, frame},
     session::{Session, SharedOutput, broken_here},
     shared::SharedFile,
     trial::{Case, Trial},
-    value::{Form, Value},
 };
+use protocol::strict::{Form, Value, envelope, frame};
 
 /// Where the room for large results begins.
 const RESULTS: u64 = 128 << 10;

@@ -4,11 +4,10 @@ use protocol::{limits::MAX_PAYLOAD_DEPTH, message::kind::INVALID_RESULT};
 
 use crate::check::{
     finding::{Finding, Stop},
-    message::{envelope, frame_in},
     session::{Answer, Session},
     trial::{Case, Trial},
-    value::{Form, Value},
 };
+use protocol::strict::{Form, Value, envelope, frame_in};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("values of every kind", &[15, 61], |trial| {

@@ -8,11 +8,10 @@ use protocol::{
 use super::malformed::is_refused;
 use crate::check::{
     finding::{Finding, Stop},
-    message::{envelope, frame, frame_in},
     session::{HELLO_PATIENCE, Session},
     trial::{Case, Trial},
-    value::{Form, Value},
 };
+use protocol::strict::{Form, Value, envelope, frame, frame_in};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("an initializer runs in the process that serves", &[25], |trial| {

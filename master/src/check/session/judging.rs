@@ -9,13 +9,10 @@ use protocol::{
 
 use super::{Answer, Phase, Session, SharedOutput, broken_here, item_of, last_line};
 use crate::{
-    check::{
-        finding::{Finding, Stop},
-        message::{Function, Message},
-        value::{Value, read},
-    },
+    check::finding::{Finding, Stop},
     driver::now,
 };
+use protocol::strict::{Function, Message, Value, read};
 
 impl Session<'_> {
     /// What is no message at all, where a message was due that has a requirement of its own.

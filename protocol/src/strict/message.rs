@@ -1,11 +1,10 @@
-//! Messages: those of a worker, taken apart and judged by the letter of the specification, and those
-//! of a master, written as they should be or otherwise.
+//! Messages, taken apart and judged by the letter of the specification, and written as they should be
+//! or otherwise.
 
-use protocol::limits::{LENGTH_BYTES, MAX_ENVELOPE_DEPTH, MAX_PAYLOAD_DEPTH};
-
-use super::{
-    finding::Finding,
-    value::{Form, Value, read},
+use super::value::{Form, Value, read};
+use crate::{
+    limits::{LENGTH_BYTES, MAX_ENVELOPE_DEPTH, MAX_PAYLOAD_DEPTH},
+    spec::Side,
 };
 
 /// What a field holds. Its default, where it has one, is what is empty, false or 0.
@@ -13,8 +12,12 @@ use super::{
 enum Kind {
     U32,
     U64,
+    /// An unsigned integer of 32 bits whose default is 1.
+    Count,
     Text,
     Boolean,
+    /// One of these, or nil, which is the default.
+    Nullable(&'static Kind),
     List(&'static Kind),
     Map(&'static [Field]),
 }
@@ -85,137 +88,224 @@ const MESSAGES: &[(&str, &[Field])] = &[
     ("progress", &[ID, NUMBER, field("note", Kind::Text, Optional)]),
 ];
 
-/// A message from a worker.
+const PATH: Field = field("path", Kind::Text, Required);
+const KEY: Field = field("key", Kind::U64, Required);
+
+/// The messages of a master, with their fields in order.
+const MESSAGES_OF_MASTERS: &[(&str, &[Field])] = &[
+    (
+        "welcome",
+        &[
+            field("version", Kind::U32, Required),
+            field("features", Kind::List(&Kind::Text), Optional),
+            field("slot", Kind::U32, Always),
+            field("pool", Kind::Text, Optional),
+            field("initializer", Kind::Nullable(&Kind::Text), Optional),
+            field("keywords", Kind::Boolean, Optional),
+            field(
+                "shared_output",
+                Kind::Nullable(&Kind::Map(&[
+                    PATH,
+                    KEY,
+                    field("results", Kind::Nullable(&Kind::U64), Optional),
+                ])),
+                Optional,
+            ),
+            field("shared_arguments", Kind::Nullable(&Kind::Map(&[PATH, KEY])), Optional),
+        ],
+    ),
+    ("reject", &[field("reason", Kind::Text, Required)]),
+    (
+        "call",
+        &[
+            ID,
+            field("function", Kind::Text, Required),
+            field("items", Kind::Count, Optional),
+            field("keywords", Kind::Boolean, Optional),
+            field("last", Kind::Boolean, Optional),
+            field(
+                "shared",
+                Kind::Nullable(&Kind::Map(&[
+                    field("offset", Kind::U64, Required),
+                    field("length", Kind::U64, Required),
+                ])),
+                Optional,
+            ),
+        ],
+    ),
+    ("cancel", ITEM),
+    ("drain", &[]),
+];
+
+/// The numbers of the requirements that are the same for both sides.
+struct Numbers {
+    envelope: u32,
+    payload: u32,
+    canonical: u32,
+}
+
+const fn numbers(side: Side) -> Numbers {
+    match side {
+        Side::Worker => Numbers { envelope: 12, payload: 15, canonical: 14 },
+        Side::Master => Numbers { envelope: 10, payload: 13, canonical: 12 },
+    }
+}
+
+/// What is wrong with a message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub struct Defect {
+    /// The number of the requirement that it breaks, of those for the side that sent it.
+    pub requirement: u32,
+    /// What is wrong, in words.
+    pub problem: String,
+    /// What should have come, where that can be told in bytes.
+    pub expected: Option<Vec<u8>>,
+    /// What came.
+    pub body: Vec<u8>,
+}
+
+/// A message, whole.
+///
+/// ```
+/// use protocol::{
+///     spec::Side,
+///     strict::{Message, Value, envelope, frame},
+/// };
+///
+/// let fields = [("id", Value::Integer(7)), ("item", Value::Integer(0))];
+/// let frame = frame(&envelope("result", fields), &[Value::Nil]);
+/// let message = Message::read(Side::Worker, frame[4..].to_vec())?;
+/// assert_eq!((message.name, message.number("id")), ("result", 7));
+///
+/// let error = Message::read(Side::Worker, vec![0x93, 1, 2, 3]).unwrap_err();
+/// assert_eq!(error.requirement, 12);
+/// # Ok::<(), protocol::strict::Defect>(())
+/// ```
 #[derive(Debug, Clone)]
-pub(super) struct Message {
-    pub(super) name: &'static str,
+pub struct Message {
+    /// Who sent it.
+    pub side: Side,
+    /// Its name.
+    pub name: &'static str,
     /// A map.
     fields: Value,
     /// The values behind the envelope.
-    pub(super) payload: Vec<Value>,
-    pub(super) body: Vec<u8>,
+    pub payload: Vec<Value>,
+    /// All bytes, but for the length before them.
+    pub body: Vec<u8>,
     /// What the envelope would be in its canonical form, if it is not.
     canonical: Option<Vec<u8>>,
 }
 
 impl Message {
-    /// Reads the body of a frame.
+    /// Reads the body of a frame that this side has sent.
     ///
     /// # Errors
     /// What is wrong with it, whatever message was due.
-    pub(super) fn read(body: Vec<u8>) -> Result<Self, Finding> {
-        let problem = |requirement, text: String| Err(Finding::new(requirement, text).came(&body));
-        if body.first() != Some(&0x81) {
-            return problem(12, "an envelope does not begin with the byte 81".into());
-        }
-        let (envelope, end) = match read(&body, 0, MAX_ENVELOPE_DEPTH) {
-            Ok(read) => read,
-            Err(error) => {
-                let text = format!("an envelope, at byte {}: {}", error.offset, error.problem);
-                return problem(12, text);
+    pub fn read(side: Side, body: Vec<u8>) -> Result<Self, Defect> {
+        match Self::parse(side, &body) {
+            Ok((name, fields, payload, canonical)) => {
+                Ok(Self { side, name, fields, payload, body, canonical })
             }
-        };
-        if let Err(text) = check_envelope(&envelope) {
-            return problem(12, text);
+            Err((requirement, problem)) => {
+                Err(Defect { requirement, problem, expected: None, body })
+            }
         }
+    }
+
+    #[expect(clippy::type_complexity, reason = "it is taken apart at once")]
+    fn parse(
+        side: Side,
+        body: &[u8],
+    ) -> Result<(&'static str, Value, Vec<Value>, Option<Vec<u8>>), (u32, String)> {
+        let numbers = numbers(side);
+        let broken = |text: String| (numbers.envelope, text);
+        if body.first() != Some(&0x81) {
+            return Err(broken("an envelope does not begin with the byte 81".into()));
+        }
+        let (envelope, end) = read(body, 0, MAX_ENVELOPE_DEPTH)
+            .map_err(|error| broken(format!("an envelope, {error}")))?;
+        check_envelope(&envelope).map_err(broken)?;
         let Value::Map(entries) = &envelope else {
-            return problem(12, "an envelope is not a map".into());
+            return Err(broken("an envelope is not a map".into()));
         };
         let Some((Value::String(name), fields)) = entries.first() else {
-            return problem(12, "an envelope has no entry".into());
+            return Err(broken("an envelope has no entry".into()));
         };
-        let known = MESSAGES.iter().find(|(known, _)| known.as_bytes() == name);
+        let messages = match side {
+            Side::Worker => MESSAGES,
+            Side::Master => MESSAGES_OF_MASTERS,
+        };
+        let known = messages.iter().find(|(known, _)| known.as_bytes() == name);
         let Some(&(name, table)) = known else {
             let name = String::from_utf8_lossy(name).into_owned();
-            return problem(12, format!("no message of a worker is called `{name}`"));
+            let side = if side == Side::Worker { "worker" } else { "master" };
+            return Err(broken(format!("no message of a {side} is called `{name}`")));
         };
-        if let Err(text) = check_map(fields, table) {
+        check_map(fields, table).map_err(|text| {
+            let is_frozen = ["`token`", "`oldest`", "`newest`"].iter().any(|f| text.contains(f));
             let requirement = match name {
-                "hello" if ["`token`", "`oldest`", "`newest`"].iter().any(|f| text.contains(f)) => {
-                    18
-                }
-                _ => 12,
+                "hello" if is_frozen => 18,
+                _ => numbers.envelope,
             };
-            return problem(requirement, format!("`{name}`: {text}"));
-        }
+            (requirement, format!("`{name}`: {text}"))
+        })?;
         let mut payload = Vec::new();
         let mut offset = end;
         while offset < body.len() {
-            match read(&body, offset, MAX_PAYLOAD_DEPTH) {
-                Ok((value, end)) => {
-                    payload.push(value);
-                    offset = end;
-                }
-                Err(error) => {
-                    let text = format!(
-                        "the payload of `{name}`, at byte {}: {}",
-                        error.offset, error.problem
-                    );
-                    return problem(15, text);
-                }
-            }
+            let (value, end) = read(body, offset, MAX_PAYLOAD_DEPTH)
+                .map_err(|error| (numbers.payload, format!("the payload of `{name}`, {error}")))?;
+            payload.push(value);
+            offset = end;
         }
-        let fields = fields.clone();
-        let canonical = Value::fields([(name, canonical(&fields, table))]).encoded(Form::Shortest);
+        check_payload(side, name, fields, &payload)?;
+        let canonical = Value::fields([(name, canonical(fields, table))]).encoded(Form::Shortest);
         let canonical = (body.get(..end) != Some(&canonical)).then_some(canonical);
-        let message = Self { name, fields, payload, body, canonical };
-        message.check_payload()?;
-        Ok(message)
+        Ok((name, fields.clone(), payload, canonical))
     }
 
-    fn check_payload(&self) -> Result<(), Finding> {
-        let count = self.payload.len();
-        let problem =
-            |requirement, text: String| Err(Finding::new(requirement, text).came(&self.body));
-        match self.name {
-            "result" if count != 1 => {
-                problem(21, format!("a `result` has {count} payload values instead of 1"))
-            }
-            "results" if count == 0 => problem(42, "`results` without a value".into()),
-            "error" | "initializer_failed" => match self.payload.as_slice() {
-                [] | [Value::Binary(_)] => Ok(()),
-                _ => {
-                    let text = format!("the payload of `{}` is not one bin or nothing", self.name);
-                    problem(15, text)
-                }
-            },
-            "hello" | "ready" | "progress" | "shared_result" if count > 0 => {
-                problem(12, format!("`{}` has a payload", self.name))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// What the recommended form of the envelope is, if it has another.
-    pub(super) fn canonical_finding(&self) -> Option<Finding> {
+    /// What is recommended and not done: the envelope has another form than the canonical one.
+    pub fn canonical_defect(&self) -> Option<Defect> {
         let canonical = self.canonical.as_ref()?;
-        let text = format!("the envelope of `{}` is not canonical", self.name);
-        Some(Finding::new(14, text).expected(canonical).came(&self.body))
+        Some(Defect {
+            requirement: numbers(self.side).canonical,
+            problem: format!("the envelope of `{}` is not canonical", self.name),
+            expected: Some(canonical.clone()),
+            body: self.body.clone(),
+        })
     }
 
-    fn get(&self, name: &str) -> Option<&Value> {
+    /// All fields as they came.
+    pub const fn fields(&self) -> &Value {
+        &self.fields
+    }
+
+    /// A field, if it is there.
+    pub fn get(&self, name: &str) -> Option<&Value> {
         find(&self.fields, name)
     }
 
     /// An unsigned field; 0 if it is absent.
-    pub(super) fn number(&self, name: &str) -> u64 {
+    pub fn number(&self, name: &str) -> u64 {
         match self.get(name) {
             Some(&Value::Integer(number)) => u64::try_from(number).unwrap_or(u64::MAX),
             _ => 0,
         }
     }
 
-    pub(super) fn flag(&self, name: &str) -> bool {
+    /// A field that is a boolean; false if it is absent.
+    pub fn flag(&self, name: &str) -> bool {
         self.get(name) == Some(&Value::Boolean(true))
     }
 
     /// A field that is a string; empty if it is absent.
-    pub(super) fn text(&self, name: &str) -> String {
+    pub fn text(&self, name: &str) -> String {
         self.get(name).map(text_of).unwrap_or_default()
     }
 
     /// A list of strings.
-    pub(super) fn texts(&self, name: &str) -> Vec<String> {
+    pub fn texts(&self, name: &str) -> Vec<String> {
         match self.get(name) {
             Some(Value::Array(texts)) => texts.iter().map(text_of).collect(),
             _ => Vec::new(),
@@ -223,7 +313,7 @@ impl Message {
     }
 
     /// The functions of a hello.
-    pub(super) fn functions(&self) -> Vec<Function> {
+    pub fn functions(&self) -> Vec<Function> {
         let Some(Value::Array(functions)) = self.get("functions") else { return Vec::new() };
         let flag = |function, name| find(function, name) == Some(&Value::Boolean(true));
         let function = |function| Function {
@@ -235,7 +325,7 @@ impl Message {
     }
 
     /// The kind and the message of an error or a failed initializer.
-    pub(super) fn failure(&self) -> (String, String) {
+    pub fn failure(&self) -> (String, String) {
         let failure = self.get("failure").unwrap_or(&self.fields);
         let text = |name| find(failure, name).map(text_of).unwrap_or_default();
         (text("kind"), text("message"))
@@ -244,10 +334,75 @@ impl Message {
 
 /// A function as a hello describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Function {
-    pub(super) name: String,
-    pub(super) progress: bool,
-    pub(super) cancel: bool,
+pub struct Function {
+    /// The name to call it by.
+    pub name: String,
+    /// It says that it reports its progress.
+    pub progress: bool,
+    /// It says that it can be told to stop.
+    pub cancel: bool,
+}
+
+/// Whether the values behind an envelope are those that it calls for.
+fn check_payload(
+    side: Side,
+    name: &str,
+    fields: &Value,
+    payload: &[Value],
+) -> Result<(), (u32, String)> {
+    let count = payload.len();
+    let numbers = numbers(side);
+    match name {
+        "result" if count != 1 => {
+            Err((21, format!("a `result` has {count} payload values instead of 1")))
+        }
+        "results" if count == 0 => Err((42, "`results` without a value".into())),
+        "result" | "results" => Ok(()),
+        "error" | "initializer_failed" => match payload {
+            [] | [Value::Binary(_)] => Ok(()),
+            _ => {
+                Err((numbers.payload, format!("the payload of `{name}` is not one bin or nothing")))
+            }
+        },
+        "welcome" if matches!(find(fields, "initializer"), Some(Value::String(_))) => {
+            check_items(name, fields, 1, payload)
+        }
+        "call" if matches!(find(fields, "shared"), None | Some(Value::Nil)) => {
+            let items = match find(fields, "items") {
+                Some(&Value::Integer(items)) => usize::try_from(items).unwrap_or(usize::MAX),
+                _ => 1,
+            };
+            check_items(name, fields, items, payload)
+        }
+        _ if count > 0 => Err((numbers.envelope, format!("`{name}` has a payload"))),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a payload of a master is so many items.
+fn check_items(
+    name: &str,
+    fields: &Value,
+    items: usize,
+    payload: &[Value],
+) -> Result<(), (u32, String)> {
+    let keywords = find(fields, "keywords") == Some(&Value::Boolean(true));
+    let width = if keywords { 2 } else { 1 };
+    if items == 0 {
+        return Err((15, format!("`{name}` has 0 items")));
+    }
+    if payload.len() != items.saturating_mul(width) {
+        let text = format!("`{name}` of {items} items has {} values", payload.len());
+        return Err((13, text));
+    }
+    let fits = |(place, value): (usize, &Value)| match place % width {
+        0 => matches!(value, Value::Array(_)),
+        _ => matches!(value, Value::Map(_)),
+    };
+    match payload.iter().enumerate().all(fits) {
+        true => Ok(()),
+        false => Err((13, format!("an item of `{name}` is not a list of arguments"))),
+    }
 }
 
 fn text_of(value: &Value) -> String {
@@ -314,6 +469,9 @@ fn check_kind(value: &Value, kind: Kind) -> Result<(), String> {
             matches!(value, Value::Integer(number) if u64::try_from(*number).is_ok()),
             "an unsigned integer of 64 bits",
         ),
+        Kind::Count => return check_kind(value, Kind::U32),
+        Kind::Nullable(_) if *value == Value::Nil => return Ok(()),
+        Kind::Nullable(kind) => return check_kind(value, *kind),
         Kind::Text => (matches!(value, Value::String(_)), "a string"),
         Kind::Boolean => (matches!(value, Value::Boolean(_)), "a boolean"),
         Kind::List(kind) => {
@@ -350,6 +508,7 @@ fn canonical(map: &Value, table: &[Field]) -> Value {
 
 fn canonical_value(value: &Value, kind: Kind) -> Value {
     match (kind, value) {
+        (Kind::Nullable(kind), value) if *value != Value::Nil => canonical_value(value, *kind),
         (Kind::Map(table), value) => canonical(value, table),
         (Kind::List(kind), Value::Array(elements)) => {
             Value::Array(elements.iter().map(|element| canonical_value(element, *kind)).collect())
@@ -361,6 +520,8 @@ fn canonical_value(value: &Value, kind: Kind) -> Value {
 fn default(kind: Kind) -> Value {
     match kind {
         Kind::U32 | Kind::U64 => Value::Integer(0),
+        Kind::Count => Value::Integer(1),
+        Kind::Nullable(_) => Value::Nil,
         Kind::Text => Value::text(""),
         Kind::Boolean => Value::Boolean(false),
         Kind::List(_) => Value::Array(vec![]),
@@ -368,20 +529,18 @@ fn default(kind: Kind) -> Value {
     }
 }
 
-/// A message of a master as an envelope.
-pub(super) fn envelope<'a>(
-    name: &str,
-    fields: impl IntoIterator<Item = (&'a str, Value)>,
-) -> Value {
+/// A message as an envelope.
+pub fn envelope<'a>(name: &str, fields: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
     Value::fields([(name, Value::fields(fields))])
 }
 
 /// A frame of an envelope and payload values, in their shortest form.
-pub(super) fn frame(envelope: &Value, payload: &[Value]) -> Vec<u8> {
+pub fn frame(envelope: &Value, payload: &[Value]) -> Vec<u8> {
     frame_in(Form::Shortest, envelope, payload)
 }
 
-pub(super) fn frame_in(form: Form, envelope: &Value, payload: &[Value]) -> Vec<u8> {
+/// The same with everything in one form, but for the outermost map, which has one form alone.
+pub fn frame_in(form: Form, envelope: &Value, payload: &[Value]) -> Vec<u8> {
     let mut body = Vec::new();
     envelope.write(form, &mut body);
     // The outermost map has one form alone.
@@ -398,7 +557,7 @@ pub(super) fn frame_in(form: Form, envelope: &Value, payload: &[Value]) -> Vec<u
 }
 
 /// A frame around these bytes.
-pub(super) fn framed(body: &[u8]) -> Vec<u8> {
+pub fn framed(body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
     let mut frame = Vec::with_capacity(LENGTH_BYTES + body.len());
     frame.extend(length.to_be_bytes());
@@ -416,7 +575,8 @@ mod tests {
 
     fn breaks(requirement: u32, body: Vec<u8>) {
         let shown = format!("{body:02x?}");
-        let broken = Message::read(body).map(|_| ()).map_err(|finding| finding.requirement);
+        let broken =
+            Message::read(Side::Worker, body).map(|_| ()).map_err(|defect| defect.requirement);
         assert_eq!(broken, Err(requirement), "{shown}");
     }
 
@@ -426,11 +586,11 @@ mod tests {
 
     #[test]
     fn a_message_is_taken_apart() {
-        let message =
-            Message::read(body("result", &item(), &[Value::text("x")])).expect("it is one");
+        let message = Message::read(Side::Worker, body("result", &item(), &[Value::text("x")]))
+            .expect("it is one");
         assert_eq!((message.name, message.number("id")), ("result", 7));
         assert_eq!(message.payload, [Value::text("x")]);
-        assert!(message.canonical_finding().is_none());
+        assert!(message.canonical_defect().is_none());
     }
 
     #[test]
@@ -454,14 +614,16 @@ mod tests {
         breaks(15, body("initializer_failed", &[], &[Value::Nil]));
         breaks(15, [body("result", &item(), &[]), vec![0xc1]].concat());
         breaks(15, body("result", &item(), &[Value::nested(513)]));
-        assert!(Message::read(body("ready", &[("x", Value::nested(14))], &[])).is_ok());
+        assert!(
+            Message::read(Side::Worker, body("ready", &[("x", Value::nested(14))], &[])).is_ok()
+        );
     }
 
     #[test]
     fn what_is_not_canonical_is_found() {
         let of = |bytes| {
-            let message = Message::read(bytes).expect("it is a message");
-            message.canonical_finding().map(|finding| finding.requirement)
+            let message = Message::read(Side::Worker, bytes).expect("it is a message");
+            message.canonical_defect().map(|defect| defect.requirement)
         };
         let mut other_order = item();
         other_order.reverse();

@@ -1,14 +1,22 @@
 //! MessagePack values, read strictly and written in any form that the format has.
-//!
-//! This is not the reader that the pool uses: a library that is lenient would let a worker pass that
-//! another master refuses.
 
 use std::fmt;
 
-/// One value.
+/// One value. It displays much as JSON would show it, for people; what is long is cut.
+///
+/// ```
+/// use protocol::strict::{Form, Value, read};
+///
+/// let value = Value::fields([("id", Value::Integer(7)), ("note", Value::text("half"))]);
+/// let bytes = value.encoded(Form::Shortest);
+/// assert_eq!(read(&bytes, 0, 512).unwrap(), (value.clone(), bytes.len()));
+/// assert_eq!(value.to_string(), r#"{"id": 7, "note": "half"}"#);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Value {
+pub enum Value {
+    /// `nil`.
     Nil,
+    /// `true` or `false`.
     Boolean(bool),
     /// From the least of 64 bits with a sign to the largest without.
     Integer(i128),
@@ -18,26 +26,32 @@ pub(super) enum Value {
     Float64(u64),
     /// A string, which may hold what is not UTF-8.
     String(Vec<u8>),
+    /// Binary data.
     Binary(Vec<u8>),
+    /// An array.
     Array(Vec<Self>),
+    /// A map, in the order of the bytes; a key may stand there twice.
     Map(Vec<(Self, Self)>),
+    /// An extension type and its data.
     Extension(i8, Vec<u8>),
 }
 
 /// Why bytes are not a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Malformed {
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("at byte {offset}: {problem}")]
+pub struct Malformed {
     /// Where, counted from the start of the bytes.
-    pub(super) offset: usize,
-    pub(super) problem: String,
+    pub offset: usize,
+    /// What is wrong there.
+    pub problem: String,
 }
 
-/// Reads one value from the bytes at `offset`, and gives it with the offset behind it.
-pub(super) fn read(
-    bytes: &[u8],
-    offset: usize,
-    levels: usize,
-) -> Result<(Value, usize), Malformed> {
+/// Reads one value of at most so many levels from the bytes at `offset`, and gives it with the offset
+/// behind it.
+///
+/// # Errors
+/// [`Malformed`] if the bytes end inside the value, hold the byte `c1`, or nest deeper.
+pub fn read(bytes: &[u8], offset: usize, levels: usize) -> Result<(Value, usize), Malformed> {
     let mut reader = Reader { bytes, offset };
     let value = reader.value(levels)?;
     Ok((value, reader.offset))
@@ -168,42 +182,46 @@ fn inner(levels: usize, offset: usize) -> Result<usize, Malformed> {
 
 /// How lengths and integers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub enum Form {
+    /// In as few bytes as there is a form for.
     Shortest,
     /// In as many bytes as there is a form for.
     Longest,
 }
 
 impl Value {
-    pub(super) fn text(text: &str) -> Self {
+    /// A string.
+    pub fn text(text: &str) -> Self {
         Self::String(text.as_bytes().to_vec())
     }
 
     /// A map with keys that are strings.
-    pub(super) fn fields<'a>(fields: impl IntoIterator<Item = (&'a str, Self)>) -> Self {
+    pub fn fields<'a>(fields: impl IntoIterator<Item = (&'a str, Self)>) -> Self {
         Self::Map(fields.into_iter().map(|(name, value)| (Self::text(name), value)).collect())
     }
 
-    pub(super) const fn float(number: f64) -> Self {
+    /// A float of 64 bits.
+    pub const fn float(number: f64) -> Self {
         Self::Float64(number.to_bits())
     }
 
     /// So many arrays inside of one another; nil for none.
-    pub(super) fn nested(levels: usize) -> Self {
+    pub fn nested(levels: usize) -> Self {
         match levels {
             0 => Self::Nil,
             _ => (1..levels).fold(Self::Array(vec![]), |inner, _| Self::Array(vec![inner])),
         }
     }
 
-    pub(super) fn encoded(&self, form: Form) -> Vec<u8> {
+    /// The value as bytes.
+    pub fn encoded(&self, form: Form) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.write(form, &mut bytes);
         bytes
     }
 
     /// Appends the value.
-    pub(super) fn write(&self, form: Form, out: &mut Vec<u8>) {
+    pub fn write(&self, form: Form, out: &mut Vec<u8>) {
         match self {
             Self::Nil => out.push(0xc0),
             Self::Boolean(value) => out.push(if *value { 0xc3 } else { 0xc2 }),
@@ -254,8 +272,7 @@ impl Value {
     }
 
     /// How many levels of arrays and maps it has.
-    #[cfg(test)]
-    pub(super) fn levels(&self) -> usize {
+    pub fn levels(&self) -> usize {
         match self {
             Self::Array(elements) => 1 + elements.iter().map(Self::levels).max().unwrap_or(0),
             Self::Map(entries) => {
@@ -268,7 +285,7 @@ impl Value {
 
     /// Whether a worker that was given one may give the other back: the form and the order of maps
     /// are free (W-61).
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Float32(_) | Self::Float64(_), Self::Float32(_) | Self::Float64(_)) => {
                 match (self.as_float(), other.as_float()) {
@@ -298,6 +315,7 @@ impl Value {
         }
     }
 
+    /// The number of a float.
     fn as_float(&self) -> Option<f64> {
         match *self {
             Self::Float32(bits) => Some(f32::from_bits(bits).into()),
