@@ -26,6 +26,8 @@ pub struct Executables {
     pub worker: PathBuf,
     /// The worker that misbehaves.
     pub misbehaving_worker: PathBuf,
+    /// The worker that plays a script.
+    pub scripted_worker: PathBuf,
 }
 
 /// The executables, built when this process asks for the first time.
@@ -67,6 +69,7 @@ fn build() -> Executables {
         master: find("master"),
         worker: find("worker"),
         misbehaving_worker: find("misbehaving-worker"),
+        scripted_worker: find("scripted-worker"),
     }
 }
 

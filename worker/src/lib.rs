@@ -35,7 +35,8 @@
 //! - [`progress`] and [`is_cancelled`]: what a function says to the master, and hears from it,
 //!   while it runs;
 //! - [`slot`] and [`pool_name`]: what the master said about this worker's place;
-//! - [`mod@reference`]: the functions of the reference worker.
+//! - [`mod@reference`]: the functions of the reference worker;
+//! - [`script`]: a worker that plays a script, to try a master with.
 
 mod program;
 mod signature;
@@ -70,6 +71,7 @@ mod command_line;
 mod json;
 
 pub mod reference;
+pub mod script;
 
 pub use arguments::{Arguments, Bound};
 pub use context::{pool_name, slot};
