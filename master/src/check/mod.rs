@@ -118,14 +118,25 @@ impl Checker {
     /// Holds all conversations, which takes some seconds.
     #[must_use]
     pub fn run(&self) -> Report {
-        self.run_stoppable(&Running::default())
+        self.run_stoppable(&Running::default(), &|_, _| {})
     }
 
-    pub(crate) fn run_stoppable(&self, running: &Running) -> Report {
+    /// The same, to be ended from elsewhere. `tell` hears how many of how many cases are done.
+    pub(crate) fn run_stoppable(
+        &self,
+        running: &Running,
+        tell: &(dyn Fn(usize, usize) + Sync),
+    ) -> Report {
         let mut picked: Vec<&Case> = cases::all().filter(|case| self.is_picked(case)).collect();
+        let (all, done) = (picked.len(), AtomicUsize::new(0));
+        let hold = |case: &Case| {
+            let outcome = self.hold(case, running);
+            tell(done.fetch_add(1, Ordering::Relaxed) + 1, all);
+            outcome
+        };
         let mut outcomes = Vec::new();
         if self.pick.is_none() && !picked.is_empty() {
-            let first = self.hold(picked.remove(0), running);
+            let first = hold(picked.remove(0));
             let stop = first.stop.clone();
             outcomes.push(first);
             // Who does not get ready once is not to be waited for in all the others.
@@ -140,7 +151,7 @@ impl Checker {
         let hold_some = || {
             let mut outcomes = Vec::new();
             while let Some(case) = together.get(next.fetch_add(1, Ordering::Relaxed)) {
-                outcomes.push(self.hold(case, running));
+                outcomes.push(hold(case));
             }
             outcomes
         };
@@ -149,7 +160,7 @@ impl Checker {
             let joined = threads.into_iter().filter_map(|thread| thread.join().ok());
             joined.flatten().collect::<Vec<_>>()
         }));
-        outcomes.extend(alone.iter().map(|case| self.hold(case, running)));
+        outcomes.extend(alone.into_iter().map(hold));
         Report::of(outcomes, self.named())
     }
 

@@ -1,7 +1,7 @@
 //! `master check`: whether a worker keeps to the protocol.
 
 use std::{
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     time::Duration,
 };
 
@@ -27,7 +27,17 @@ pub(super) fn check(arguments: &CheckArguments) -> Result<ExitStatus, Refusal> {
     let running = Running::default();
     let signals = signals::catch(Steered::Processes)?;
     let ended = signals.handle(CheckEnding(running.clone()))?;
-    let report = checker.run_stoppable(&running);
+    let is_watched = io::stderr().is_terminal();
+    let tell = |done: usize, all: usize| {
+        if is_watched {
+            // It is for whoever looks on; nothing is lost without it.
+            let _ = write!(io::stderr(), "\r{done} of {all} conversations held");
+        }
+    };
+    let report = checker.run_stoppable(&running, &tell);
+    if is_watched {
+        let _ = write!(io::stderr(), "\r\x1b[K");
+    }
     if ended.status() != ExitStatus::Success {
         return Ok(ended.status());
     }
