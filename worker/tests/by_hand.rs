@@ -94,7 +94,7 @@ fn arguments_that_are_not_utf_8_are_binary() {
 #[test]
 fn help_and_version_need_no_master_and_mind_none() {
     for (argument, expected) in
-        [("--help", "Usage: worker [COMMAND]"), ("--version", "worker 0.1.0\n")]
+        [("--help", "Usage: worker [OPTIONS] [COMMAND]"), ("--version", "worker 0.1.0\n")]
     {
         let finished = Process::start(reference(), |command| {
             command.env("WORKER_ADDRESS", "/does/not/exist").env("WORKER_TOKEN", "token");
