@@ -65,8 +65,8 @@ pub(crate) fn serve(worker: &Worker, launch: &Launch) -> Result<u8, ServeError> 
     let socket = Arc::new(connect(launch)?);
     let watch = Watch::default();
     let inbox = Rc::new(Inbox::new(&socket));
-    let mut session = Session::new(&worker.functions, &socket, &inbox, watch.clone());
-    if let ControlFlow::Break(status) = session.greet(worker, &launch.token)? {
+    let mut session = Session::new(worker, &socket, &inbox, watch.clone());
+    if let ControlFlow::Break(status) = session.greet(&launch.token)? {
         return Ok(status);
     }
     // The master reads the hello meanwhile.

@@ -67,8 +67,8 @@ fn serve(
 ) -> Result<ControlFlow<u8>, ServeError> {
     let socket = Arc::new(Stream::UdSocket(socket.into()));
     let inbox = Rc::new(Inbox::new(&socket));
-    let mut session = Session::new(&worker.functions, &socket, &inbox, Watch::default());
-    if let left @ ControlFlow::Break(_) = session.greet(worker, "token")? {
+    let mut session = Session::new(worker, &socket, &inbox, Watch::default());
+    if let left @ ControlFlow::Break(_) = session.greet("token")? {
         return Ok(left);
     }
     loop {

@@ -20,6 +20,9 @@ use crate::{
     signature::Signature,
 };
 
+/// What is run before a worker is ready.
+type Preparation = Box<dyn Fn() -> Result<(), Error>>;
+
 /// A worker: a name, a version and functions.
 ///
 /// Functions are registered one after another; [`Worker::main`] then does all the rest. See the
@@ -29,6 +32,7 @@ pub struct Worker {
     pub(crate) version: &'static str,
     pub(crate) example: Option<String>,
     pub(crate) functions: Functions,
+    preparations: Vec<Preparation>,
     problems: Vec<RegistrationError>,
 }
 
@@ -38,7 +42,8 @@ impl Worker {
     #[must_use]
     pub fn new(name: &'static str, version: &'static str) -> Self {
         let functions = Functions::default();
-        Self { name, version, example: None, functions, problems: Vec::new() }
+        let (preparations, problems) = (Vec::new(), Vec::new());
+        Self { name, version, example: None, functions, preparations, problems }
     }
 
     /// Registers a function of 0 to 8 parameters; see [`Handler`] for which ones qualify.
@@ -135,6 +140,25 @@ impl Worker {
         self
     }
 
+    /// Has something done before the worker is ready for calls, and before the initializer if there
+    /// is one: a model loaded, a connection made. It is done once, after the master has welcomed
+    /// the worker, and not at all for a call by hand. If it fails, so does the start of the worker,
+    /// as by an initializer that fails.
+    ///
+    /// ```
+    /// let worker = worker::Worker::new("example", "1.0.0")
+    ///     .before_ready(|| {
+    ///         std::fs::metadata("/etc/passwd")?;
+    ///         Ok(())
+    ///     });
+    /// # drop(worker);
+    /// ```
+    #[must_use]
+    pub fn before_ready(mut self, preparation: impl Fn() -> Result<(), Error> + 'static) -> Self {
+        self.preparations.push(Box::new(preparation));
+        self
+    }
+
     /// A call to show as an example when the worker is started by hand, such as `square 5`.
     #[must_use]
     pub fn example(mut self, call: impl Into<String>) -> Self {
@@ -168,6 +192,42 @@ impl Worker {
             }
             _ => ExitCode::from(self.run(launch, &arguments)),
         }
+    }
+
+    /// Runs the worker of a program that has read its arguments by itself: [`Worker::main`] without
+    /// a look at them. `None` if no master has started the program, and so nothing was done; to
+    /// say what it is and to exit with status 2 is up to the program then.
+    ///
+    /// Such a program does for `--conformance`, before all other arguments, what `main` would:
+    /// it calls [`Worker::with_conformance_functions`]. As for `main`, there must be no thread yet.
+    ///
+    /// ```no_run
+    /// use std::process::ExitCode;
+    ///
+    /// fn main() -> ExitCode {
+    ///     let unit = std::env::args().nth(1).unwrap_or_else(|| "m".to_owned());
+    ///     let label = move |number: f64| Ok::<_, String>(format!("{number} {unit}"));
+    ///     let worker = worker::Worker::new("label", "1.0.0");
+    ///     worker.function("label(number)", "With its unit.", label).serve().unwrap_or_else(|| {
+    ///         eprintln!("label is for a master to start, as: label UNIT");
+    ///         ExitCode::from(2)
+    ///     })
+    /// }
+    /// ```
+    #[must_use]
+    pub fn serve(self) -> Option<ExitCode> {
+        let launch = environment::take();
+        if matches!(launch, Ok(None)) && self.problems.is_empty() {
+            return None;
+        }
+        start_logging();
+        panics::install_hook();
+        Some(ExitCode::from(self.run(launch, &[])))
+    }
+
+    /// Does what is to be done before the worker is ready.
+    pub(crate) fn prepare(&self) -> Result<(), Error> {
+        self.preparations.iter().try_for_each(|preparation| panics::catch(preparation)?)
     }
 
     fn run(

@@ -24,7 +24,7 @@ use crate::{
     mapping::ArgumentsMapping,
     memory,
     output::{Flow, Output},
-    registry::{Function, Functions},
+    registry::Function,
     result::ResultBuffer,
     watch::Watch,
 };
@@ -52,7 +52,7 @@ fn features() -> Vec<&'static str> {
 
 /// One connection's state.
 pub(crate) struct Session<'a> {
-    functions: &'a Functions,
+    worker: &'a Worker,
     /// What the hello offered.
     features: Vec<&'static str>,
     /// With the features that the welcome chose, none before it.
@@ -68,7 +68,7 @@ pub(crate) struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub(crate) fn new(
-        functions: &'a Functions,
+        worker: &'a Worker,
         socket: &Arc<Stream>,
         inbox: &Rc<Inbox>,
         watch: Watch,
@@ -78,7 +78,7 @@ impl<'a> Session<'a> {
         let (line, features) = (Rc::new(line), features());
         let result = ResultBuffer::default();
         let (welcomed, arguments) = (false, None);
-        Self { functions, features, line, output, watch, welcomed, result, arguments }
+        Self { worker, features, line, output, watch, welcomed, result, arguments }
     }
 
     /// The way to the master.
@@ -87,15 +87,15 @@ impl<'a> Session<'a> {
     }
 
     /// Sends the hello.
-    pub(crate) fn greet(&self, worker: &Worker, token: &str) -> Result<Flow, ServeError> {
+    pub(crate) fn greet(&self, token: &str) -> Result<Flow, ServeError> {
         let hello = FromWorker::Hello(Hello {
             token: token.to_owned(),
             oldest: PROTOCOL_VERSION,
             newest: PROTOCOL_VERSION,
             features: self.features.iter().map(ToString::to_string).collect(),
-            name: worker.name.to_owned(),
-            version: worker.version.to_owned(),
-            functions: self.functions.descriptions(),
+            name: self.worker.name.to_owned(),
+            version: self.worker.version.to_owned(),
+            functions: self.worker.functions.descriptions(),
         });
         let mut frame = Vec::new();
         envelope::append_frame(&mut frame, &hello, &[]).map_err(ServeError::Encode)?;
@@ -170,28 +170,35 @@ impl<'a> Session<'a> {
         }
         context::set(welcome.slot, welcome.pool.clone());
         log::info!("worker in slot {} of the pool `{}`", welcome.slot, welcome.pool);
-        if let Some((name, item)) = welcome.initializer.as_ref().zip(item) {
-            let functions = self.functions;
-            if !self.watch.begin_call() {
-                return Ok(Flow::Break(EXIT_NORMAL));
+        if !self.watch.begin_call() {
+            return Ok(Flow::Break(EXIT_NORMAL));
+        }
+        let prepared = self.prepare(welcome.initializer.as_deref().zip(item));
+        self.watch.end_call();
+        match prepared {
+            Ok(()) => {
+                self.send(&FromWorker::Ready { shared_arguments: self.arguments.is_some() }, &[])
             }
-            let outcome = self.run(functions.find(name).as_ref().copied(), item);
-            self.output.borrow_mut().put_away(&mut self.result);
-            self.watch.end_call();
-            match outcome {
-                Ok(()) => {}
-                Err(error) => {
-                    let (failure, opaque) = error.into_parts();
-                    let payload = encode_opaque(opaque)?;
-                    let flow = self.send(&FromWorker::InitializerFailed(failure), &payload)?;
-                    return Ok(match flow {
-                        Flow::Continue(()) => Flow::Break(EXIT_CALL_FAILED),
-                        leave @ Flow::Break(_) => leave,
-                    });
-                }
+            Err(error) => {
+                let (failure, opaque) = error.into_parts();
+                let payload = encode_opaque(opaque)?;
+                let flow = self.send(&FromWorker::InitializerFailed(failure), &payload)?;
+                Ok(match flow {
+                    Flow::Continue(()) => Flow::Break(EXIT_CALL_FAILED),
+                    leave @ Flow::Break(_) => leave,
+                })
             }
         }
-        self.send(&FromWorker::Ready { shared_arguments: self.arguments.is_some() }, &[])
+    }
+
+    /// Runs what the worker wants to be run before it is ready, and then the initializer.
+    fn prepare(&mut self, initializer: Option<(&str, Item<'_>)>) -> Result<(), Error> {
+        let worker = self.worker;
+        worker.prepare()?;
+        let Some((name, item)) = initializer else { return Ok(()) };
+        let outcome = self.run(worker.functions.find(name).as_ref().copied(), item);
+        self.output.borrow_mut().put_away(&mut self.result);
+        outcome
     }
 
     fn call(&mut self, call: &Call<'_>, payload: &[u8]) -> Result<Flow, ServeError> {
@@ -220,7 +227,7 @@ impl<'a> Session<'a> {
             memory::keep_large();
         }
         let items = envelope::items(call, payload)?;
-        let functions = self.functions;
+        let functions = &self.worker.functions;
         let function = functions.find(&call.function);
         let mut status = EXIT_NORMAL;
         let in_hand = in_hand::hold(&self.line, call.id);

@@ -16,9 +16,13 @@ pub(crate) const FLAG: &str = "--conformance";
 static REMEMBERED: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 
 impl Worker {
-    /// The same worker with the conformance functions. They take the place of functions of the same
-    /// name.
-    pub(crate) fn with_conformance_functions(mut self) -> Self {
+    /// The same worker with the conformance functions of the protocol, for `master check`. They take
+    /// the place of functions of the same name.
+    ///
+    /// [`Worker::main`] calls it for the argument `--conformance`; it is here for programs that read
+    /// their arguments by themselves, see [`Worker::serve`].
+    #[must_use]
+    pub fn with_conformance_functions(mut self) -> Self {
         let others = Worker::new(self.name, self.version)
             .raw_function("echo(value)", "The value as it came", echo)
             .function(
