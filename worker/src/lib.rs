@@ -36,7 +36,8 @@
 //!   while it runs;
 //! - [`slot`] and [`pool_name`]: what the master said about this worker's place;
 //! - [`mod@reference`]: the functions of the reference worker;
-//! - [`script`]: a worker that plays a script, to try a master with.
+//! - [`script`]: a worker that plays a script, to try a master with;
+//! - `exec`: the program `worker-exec`, which makes a command a worker; on Unix.
 
 mod program;
 mod signature;
@@ -70,6 +71,8 @@ pub mod fuzzing;
 mod command_line;
 mod json;
 
+#[cfg(unix)]
+pub mod exec;
 pub mod reference;
 pub mod script;
 
