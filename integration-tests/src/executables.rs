@@ -24,6 +24,8 @@ pub struct Executables {
     pub master: PathBuf,
     /// The reference worker.
     pub worker: PathBuf,
+    /// The worker that is made of a command.
+    pub worker_exec: PathBuf,
     /// The worker that misbehaves.
     pub misbehaving_worker: PathBuf,
     /// The worker that plays a script.
@@ -68,6 +70,7 @@ fn build() -> Executables {
     Executables {
         master: find("master"),
         worker: find("worker"),
+        worker_exec: find("worker-exec"),
         misbehaving_worker: find("misbehaving-worker"),
         scripted_worker: find("scripted-worker"),
     }

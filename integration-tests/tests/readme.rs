@@ -196,8 +196,8 @@ fn prepare() -> TempDir {
     let release = root.join("target/release");
     fs::create_dir_all(release.join("examples")).unwrap();
     // No links: the program looks for a worker beside itself, wherever it really is.
-    let Executables { master, worker, misbehaving_worker, .. } = executables();
-    for executable in [master, worker, misbehaving_worker] {
+    let Executables { master, worker, worker_exec, misbehaving_worker, .. } = executables();
+    for executable in [master, worker, worker_exec, misbehaving_worker] {
         fs::copy(executable, release.join(executable.file_name().unwrap())).unwrap();
     }
     let examples = build_examples();
