@@ -60,42 +60,27 @@ static void put(struct buffer *out, const void *bytes, size_t length) {
     out->length += length;
 }
 
-/* A first byte, and behind it a number in so many bytes. */
-static void put_number(struct buffer *out, int first, uint64_t number, int size) {
-    uint8_t bytes[9] = { (uint8_t)first };
+/* The head of a value: one byte for less than `few`, otherwise `wide` or one of those behind it, and
+ * as many bytes as the number needs. */
+static void put_head(struct buffer *out, uint64_t number, uint64_t few, int fixed, int wide) {
+    int power = number <= UINT8_MAX ? 0 : number <= UINT16_MAX ? 1 : number <= UINT32_MAX ? 2 : 3;
+    int size = number < few ? 0 : 1 << power;
+    uint8_t bytes[9] = { (uint8_t)(size == 0 ? fixed | (int)number : wide + power) };
     for (int i = size; i > 0; i--, number >>= 8) bytes[i] = (uint8_t)number;
     put(out, bytes, 1 + (size_t)size);
 }
 
-static void put_unsigned(struct buffer *out, uint64_t number) {
-    if (number < 0x80) put_number(out, (int)number, 0, 0);
-    else if (number <= UINT8_MAX) put_number(out, 0xcc, number, 1);
-    else if (number <= UINT16_MAX) put_number(out, 0xcd, number, 2);
-    else if (number <= UINT32_MAX) put_number(out, 0xce, number, 4);
-    else put_number(out, 0xcf, number, 8);
-}
+static void put_unsigned(struct buffer *out, uint64_t n) { put_head(out, n, 0x80, 0, 0xcc); }
+static void put_string_head(struct buffer *out, size_t n) { put_head(out, n, 0x20, 0xa0, 0xd9); }
+static void put_array(struct buffer *out, unsigned few) { put_head(out, few, 0x10, 0x90, 0); }
+static void put_map(struct buffer *out, unsigned few) { put_head(out, few, 0x10, 0x80, 0); }
+static void put_nil(struct buffer *out) { put(out, "\xc0", 1); }
 
-static void put_string_head(struct buffer *out, size_t length) {
-    if (length < 32) put_number(out, 0xa0 | (int)length, 0, 0);
-    else if (length <= UINT8_MAX) put_number(out, 0xd9, length, 1);
-    else if (length <= UINT16_MAX) put_number(out, 0xda, length, 2);
-    else put_number(out, 0xdb, length, 4);
+static void put_text(struct buffer *out, const void *text, size_t length) {
+    put_string_head(out, length);
+    put(out, text, length);
 }
-
-static void put_string(struct buffer *out, const char *text) {
-    put_string_head(out, strlen(text));
-    put(out, text, strlen(text));
-}
-
-static void put_text_field(struct buffer *out, const char *name, const struct buffer *text) {
-    put_string(out, name);
-    put_string_head(out, text->length);
-    put(out, text->bytes, text->length);
-}
-
-static void put_nil(struct buffer *out) { put_number(out, 0xc0, 0, 0); }
-static void put_array(struct buffer *out, int few) { put_number(out, 0x90 | few, 0, 0); }
-static void put_map(struct buffer *out, int few) { put_number(out, 0x80 | few, 0, 0); }
+static void put_string(struct buffer *out, const char *text) { put_text(out, text, strlen(text)); }
 
 /* ---- Reading MessagePack ---------------------------------------------------------------- */
 
@@ -477,8 +462,7 @@ struct field {
     enum { OPTIONAL, OPTIONAL_OR_NIL, REQUIRED } presence;
     const struct field *fields; /* inside, up to one without a name */
 };
-enum { MOST_FIELDS = 9 };
-
+enum { MOST_FIELDS = 8 }; /* in the order of the tables */
 static const struct field shared_output[] = {
     { "path", TEXT, REQUIRED, 0 }, { "key", U64, REQUIRED, 0 },
     { "results", U64, OPTIONAL_OR_NIL, 0 }, { 0 } };
@@ -486,23 +470,20 @@ static const struct field shared_arguments[] = {
     { "path", TEXT, REQUIRED, 0 }, { "key", U64, REQUIRED, 0 }, { 0 } };
 static const struct field shared[] = {
     { "offset", U64, REQUIRED, 0 }, { "length", U64, REQUIRED, 0 }, { 0 } };
-
-enum { VERSION, FEATURES, SLOT, POOL, INITIALIZER, INITIALIZER_KEYWORDS, OUTPUT, INPUT };
+enum { VERSION, FEATURES, INITIALIZER, INITIALIZER_KEYWORDS };
 static const struct field welcome[] = {
-    [VERSION] = { "version", U32, REQUIRED, 0 }, [FEATURES] = { "features", TEXTS, OPTIONAL, 0 },
-    [SLOT] = { "slot", U32, OPTIONAL, 0 }, [POOL] = { "pool", TEXT, OPTIONAL, 0 },
-    [INITIALIZER] = { "initializer", TEXT, OPTIONAL_OR_NIL, 0 },
-    [INITIALIZER_KEYWORDS] = { "keywords", FLAG, OPTIONAL, 0 },
-    [OUTPUT] = { "shared_output", FIELDS, OPTIONAL_OR_NIL, shared_output },
-    [INPUT] = { "shared_arguments", FIELDS, OPTIONAL_OR_NIL, shared_arguments }, { 0 } };
+    { "version", U32, REQUIRED, 0 }, { "features", TEXTS, OPTIONAL, 0 },
+    { "initializer", TEXT, OPTIONAL_OR_NIL, 0 }, { "keywords", FLAG, OPTIONAL, 0 },
+    { "slot", U32, OPTIONAL, 0 }, { "pool", TEXT, OPTIONAL, 0 },
+    { "shared_output", FIELDS, OPTIONAL_OR_NIL, shared_output },
+    { "shared_arguments", FIELDS, OPTIONAL_OR_NIL, shared_arguments }, { 0 } };
 enum { REASON };
-static const struct field reject[] = { [REASON] = { "reason", TEXT, REQUIRED, 0 }, { 0 } };
+static const struct field reject[] = { { "reason", TEXT, REQUIRED, 0 }, { 0 } };
 enum { ID, FUNCTION, ITEMS, KEYWORDS, LAST, SHARED };
 static const struct field call[] = {
-    [ID] = { "id", U64, REQUIRED, 0 }, [FUNCTION] = { "function", TEXT, REQUIRED, 0 },
-    [ITEMS] = { "items", U32, OPTIONAL, 0 }, [KEYWORDS] = { "keywords", FLAG, OPTIONAL, 0 },
-    [LAST] = { "last", FLAG, OPTIONAL, 0 }, [SHARED] = { "shared", FIELDS, OPTIONAL_OR_NIL, shared },
-    { 0 } };
+    { "id", U64, REQUIRED, 0 }, { "function", TEXT, REQUIRED, 0 }, { "items", U32, OPTIONAL, 0 },
+    { "keywords", FLAG, OPTIONAL, 0 }, { "last", FLAG, OPTIONAL, 0 },
+    { "shared", FIELDS, OPTIONAL_OR_NIL, shared }, { 0 } };
 static const struct field drain[] = { { 0 } };
 
 static void take_fields(const struct value *map, const struct field *fields, struct value *found);
@@ -541,8 +522,8 @@ static void take_fields(const struct value *map, const struct field *fields, str
             if (found[j].kind != ABSENT) malformed("a field once", fields[j].name);
             if (!(value.kind == NIL && fields[j].presence == OPTIONAL_OR_NIL)
                 && !fits(&value, &fields[j]))
-                leave(PROTOCOL, "the master broke the protocol: the field `%s` cannot be %s",
-                      fields[j].name, value.kind == INTEGER ? "this integer" : kind_names[value.kind]);
+                leave(PROTOCOL, "the master broke the protocol: expected a value of the type and "
+                      "range of `%s`, found %s", fields[j].name, kind_names[value.kind]);
             found[j] = value;
         }
     }
@@ -613,8 +594,8 @@ static bool run(const struct value *name, const struct item *item) {
 }
 
 static void put_failure(void) {
-    put_text_field(&out, "kind", &kind);
-    put_text_field(&out, "message", &message);
+    put_string(&out, "kind"), put_text(&out, kind.bytes, kind.length);
+    put_string(&out, "message"), put_text(&out, message.bytes, message.length);
 }
 
 static void begin_answer(const char *name, int fields, const struct value *id, uint32_t item) {

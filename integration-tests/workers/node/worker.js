@@ -337,7 +337,7 @@ function takeFields({ content }, fields) {
     if (Object.hasOwn(found, name)) throw new Malformed(`expected \`${name}\` once, found it twice`);
     found[name] = fields[name][0](value);
     if (found[name] === undefined) {
-      throw new Malformed(`expected another type or range for \`${name}\`, found ${value.kind}`);
+      throw new Malformed(`expected a value of the type and range of \`${name}\`, found ${value.kind}`);
     }
   }
   for (const [name, [, byDefault]] of Object.entries(fields)) {
