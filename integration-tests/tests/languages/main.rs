@@ -18,9 +18,14 @@ mod peer;
 mod vectors;
 mod workers;
 
+use std::time::Duration;
+
 use integration_tests::master;
 
 use crate::workers::each_worker;
+
+/// How long the checker may take for a worker that is slow to start, on a machine that is busy.
+const CHECKING: Duration = Duration::from_secs(240);
 
 #[test]
 fn the_real_master_calls_them() {
@@ -34,6 +39,22 @@ fn the_real_master_calls_them() {
             .said("input 3: InvalidArguments: ")
             .said("input 4: Overflow: ");
         assert_eq!(finished.stderr.lines().count(), 2, "{}", finished.describe());
+    });
+}
+
+#[test]
+fn the_checker_finds_nothing() {
+    each_worker(|worker| {
+        // The reference worker has features, which the tests of the checker itself look at.
+        if worker.name == "reference" {
+            return;
+        }
+        let command = worker.command_line();
+        let finished = master(["check", "--no-large", &command]).watchdog(CHECKING).run();
+        let found = finished.stdout.lines().last().unwrap_or_default();
+        assert!(found.contains(" 0 fail, "), "{worker:?}: {}", finished.describe());
+        // What is not tested is what bodies of 1 GiB are needed for, and nothing else.
+        assert!(found.ends_with(" 2 not tested"), "{worker:?}: {}", finished.describe());
     });
 }
 
