@@ -176,7 +176,8 @@ fn output_that_nobody_asked_for_is_never_an_answer() {
     // A line that comes while nobody asks: seen before the next request.
     let (mut sign, mut gate) = (Sign::new(), Gate::new());
     let mut connection = shell(&format!(
-        "exec 9> '{}'; read -r line; echo \"$line\"; read -r go < '{}'; echo late; echo >&9; {NUMBERED}",
+        "exec 9> '{}'; read -r line; echo \"$line\"; read -r go < '{}'; echo late; \
+         echo >&9; {NUMBERED}",
         sign.path.display(),
         gate.path.display(),
     ));

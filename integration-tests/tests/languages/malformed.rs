@@ -18,8 +18,8 @@ enum Time {
 }
 use Time::{AfterReady, InsteadOfWelcome};
 
-/// Plays bytes, in pieces of each of these sizes, and sees that the worker runs nothing of them, says
-/// why and leaves.
+/// Plays bytes, in pieces of each of these sizes, and sees that the worker runs nothing of them,
+/// says why and leaves.
 fn refuses(worker: &Worker, name: &str, time: Time, bytes: &[u8], pieces: &[usize]) {
     for &piece in pieces {
         let mut peer = match time {

@@ -24,8 +24,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { NORMAL = 0, FAILED = 1, USAGE = 2, PROTOCOL = 76 };           /* exit statuses */
-enum { LIMIT = 1 << 30, TEXT_LIMIT = 1 << 20 };                     /* bytes */
+enum { NORMAL = 0, FAILED = 1, USAGE = 2, PROTOCOL = 76 }; /* exit statuses */
+enum { LIMIT = 1 << 30, TEXT_LIMIT = 1 << 20 };           /* bytes */
 enum { ENVELOPE_LEVELS = 16, LEVELS = 512, ARGUMENTS = 3 };
 
 static _Noreturn void leave(int status, const char *format, ...) {
@@ -60,8 +60,8 @@ static void put(struct buffer *out, const void *bytes, size_t length) {
     out->length += length;
 }
 
-/* The head of a value: one byte for less than `few`, otherwise `wide` or one of those behind it, and
- * as many bytes as the number needs. */
+/* The head of a value: one byte for less than `few`, otherwise `wide` or one of those behind it,
+ * and as many bytes as the number needs. */
 static void put_head(struct buffer *out, uint64_t number, uint64_t few, int fixed, int wide) {
     int power = number <= UINT8_MAX ? 0 : number <= UINT16_MAX ? 1 : number <= UINT32_MAX ? 2 : 3;
     int size = number < few ? 0 : 1 << power;
@@ -92,10 +92,10 @@ static const char *const kind_names[] = {
 
 struct value {
     enum kind kind;
-    bool negative;             /* an integer below 0, its bits in `number` */
-    uint64_t number;           /* an integer, or how many bytes, values or pairs there are */
-    double real;               /* a float */
-    const uint8_t *content;    /* of a string or binary data */
+    bool negative;              /* an integer below 0, its bits in `number` */
+    uint64_t number;            /* an integer, or how many bytes, values or pairs there are */
+    double real;                /* a float */
+    const uint8_t *content;     /* of a string or binary data */
     const uint8_t *start, *end; /* the value as it is encoded */
 };
 
@@ -164,7 +164,8 @@ static struct value take(struct reader *in, int levels, bool envelope) {
     for (uint64_t i = 0; i < value.number; i++) {
         struct value inner = take(in, levels - 1, envelope);
         if (!map) continue;
-        if (envelope && inner.kind != STRING) malformed("a string as a key", kind_names[inner.kind]);
+        if (envelope && inner.kind != STRING)
+            malformed("a string as a key", kind_names[inner.kind]);
         take(in, levels - 1, envelope);
     }
     value.end = in->at;
@@ -338,7 +339,7 @@ static bool recall(const struct value *arguments, struct buffer *out) {
 static bool nest(const struct value *arguments, struct buffer *out) {
     const struct value *levels = &arguments[0];
     if (!is_count(levels)) return unfit(1, "a number of levels", levels);
-    if (levels->number > LEVELS) return fail("InvalidResult", "it nests deeper than %d levels", LEVELS);
+    if (levels->number > LEVELS) return fail("InvalidResult", "it has over %d levels", LEVELS);
     if (levels->number == 0) return put_nil(out), true;
     for (uint64_t level = 1; level < levels->number; level++) put_array(out, 1);
     put_array(out, 0);
@@ -714,6 +715,6 @@ int main(int count, char **arguments) {
         } else if (found == drain && welcomed) {
             check_end(&in);
             return NORMAL; /* W-23 */
-        } else malformed(welcomed ? "`call` or `drain`" : "`welcome` or `reject`", "another message");
+        } else malformed(welcomed ? "`call` or `drain`" : "`welcome` or `reject`", "another one");
     }
 }

@@ -154,7 +154,7 @@ class Reader {
 
   take(size) {
     const end = this.at + size;
-    if (end > this.bytes.length) throw new Malformed('expected a value, found the end of the frame');
+    if (end > this.bytes.length) throw new Malformed('expected a value, found the end of a frame');
     const taken = this.bytes.subarray(this.at, end);
     this.at = end;
     return taken;
@@ -264,7 +264,8 @@ function textKey(key) {
 function deep(value, change) {
   if (Array.isArray(value)) return value.map((inner) => deep(inner, change));
   if (value?.constructor !== Object) return change(value);
-  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, deep(inner, change)]));
+  const changed = Object.entries(value).map(([key, inner]) => [key, deep(inner, change)]);
+  return Object.fromEntries(changed);
 }
 
 // The library writes integers of more than 32 bits as floats, unless they are BigInt.
@@ -334,10 +335,10 @@ function takeFields({ content }, fields) {
   for (let i = 0; i < content.length; i += 2) {
     const [name, value] = [content[i].content.toString(), content[i + 1]];
     if (!Object.hasOwn(fields, name)) continue;
-    if (Object.hasOwn(found, name)) throw new Malformed(`expected \`${name}\` once, found it twice`);
+    if (Object.hasOwn(found, name)) throw new Malformed(`expected one \`${name}\`, found two`);
     found[name] = fields[name][0](value);
     if (found[name] === undefined) {
-      throw new Malformed(`expected a value of the type and range of \`${name}\`, found ${value.kind}`);
+      throw new Malformed(`expected \`${name}\` of its type and range, found ${value.kind}`);
     }
   }
   for (const [name, [, byDefault]] of Object.entries(fields)) {
@@ -411,7 +412,7 @@ function kill() {
 async function read(size) {
   while (waiting < size && !ended) await new Promise((resolve) => (wake = resolve));
   if (waiting === 0) return undefined;
-  if (waiting < size) throw new Malformed('expected the rest of a frame, found the end of the stream');
+  if (waiting < size) throw new Malformed('expected more of a frame, found the end of the stream');
   const all = chunks.length === 1 ? chunks[0] : Buffer.concat(chunks);
   chunks = waiting > size ? [all.subarray(size)] : [];
   waiting -= size;
