@@ -4,11 +4,14 @@ use std::{fs, time::Duration};
 
 use protocol::{limits::LENGTH_BYTES, message::feature, spec::Side};
 
-use crate::check::{
-    finding::{Finding, Stop},
-    session::{Session, SharedOutput, broken_here, item_of},
-    shared::{Numbers, SharedFile},
-    trial::{Case, Trial},
+use crate::{
+    check::{
+        finding::{Finding, Stop},
+        session::{Session, SharedOutput, broken_here, item_of},
+        shared::{Numbers, SharedFile},
+        trial::{Case, Trial},
+    },
+    driver::now,
 };
 use protocol::strict::{Message, Value};
 
@@ -79,7 +82,7 @@ fn kept(trial: &Trial<'_>) -> Result<(), Stop> {
         let text = "while the third item runs, the answer of the first is neither written nor kept";
         return Err(Finding::new(45, text).into());
     }
-    look_at_frames(&session)?;
+    look_at_frames(&mut session)?;
     for text in ["a", "b", "c"] {
         session.gives(45, &Value::text(text))?;
     }
@@ -96,21 +99,58 @@ fn in_order(trial: &Trial<'_>) -> Result<(), Stop> {
             .call("echo", &texts.iter().map(|text| vec![Value::text(text)]).collect::<Vec<_>>())?;
         for text in texts {
             let patience = Duration::from_millis(500);
-            let came = session.has_answer(patience);
-            if !matches!(came, Ok(true)) {
-                look_at_frames(&session)?;
+            match session.has_answer(patience) {
+                Ok(true) => {}
+                Ok(false) => look_at_frames(&mut session)?,
+                Err(stop) => {
+                    // What comes no more cannot be waited for.
+                    let Still { numbers, frames } = Still::read(&session)?;
+                    judge_frames(&session, numbers, frames)?;
+                    return Err(stop);
+                }
             }
-            came?;
             session.echoes(&Value::text(text))?;
         }
     }
     session.finish()
 }
 
-/// Judges what the file holds, while the worker is busy with an item or after its end.
-fn look_at_frames(session: &Session<'_>) -> Result<(), Stop> {
-    let Numbers { base, held, last } = numbers(session)?;
-    let mut frames = file(session)?.frames(held.min(SIZE - 64)).map_err(broken_here)?;
+/// What the file holds at a moment.
+struct Still {
+    numbers: Numbers,
+    frames: Vec<u8>,
+}
+
+impl Still {
+    fn read(session: &Session<'_>) -> Result<Self, Stop> {
+        let numbers = numbers(session)?;
+        let frames = file(session)?.frames(numbers.held.min(SIZE - 64)).map_err(broken_here)?;
+        Ok(Self { numbers, frames })
+    }
+}
+
+/// Judges what the file holds while the worker is busy with an item.
+///
+/// The worker may empty the file meanwhile: for as long as what it holds, or what has come over the
+/// socket, goes on changing, there is nothing to judge.
+fn look_at_frames(session: &mut Session<'_>) -> Result<(), Stop> {
+    const QUIET: Duration = Duration::from_millis(200);
+    const PAUSE: Duration = Duration::from_millis(2);
+    let (mut before, mut since) = (None, now());
+    loop {
+        while session.receive(PAUSE)?.is_some() {}
+        let Still { numbers: found, frames } = Still::read(session)?;
+        let state = (found, session.wire.received);
+        if before != Some(state) || numbers(session)? != found {
+            (before, since) = (Some(state), now());
+        } else if found.base == session.wire.received || since.elapsed() >= QUIET {
+            return judge_frames(session, found, frames);
+        }
+    }
+}
+
+fn judge_frames(session: &Session<'_>, numbers: Numbers, mut frames: Vec<u8>) -> Result<(), Stop> {
+    let Numbers { base, held, last } = numbers;
     let broken = |requirement, text: String, frames: &[u8]| {
         Err(Finding::new(requirement, text).came(frames).into())
     };
