@@ -89,6 +89,7 @@ fn workers_that_ignore_it_are_killed() {
         let arguments = ["--processes", "1", "--chunksize", "1", "echo", "1", "bad"];
         let mut running = master_with("hang-in-call-ignoring-sigterm", "map", arguments).start();
         assert_eq!(running.next_line(), "1");
+        running.wait_for_stderr("this worker hangs");
         end_within(Duration::from_secs(30), running, signal, status);
     });
 }

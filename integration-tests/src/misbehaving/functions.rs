@@ -135,6 +135,8 @@ pub(super) fn first_argument(item: Item<'_>) -> Result<Option<&[u8]>, Box<dyn Er
 
 /// Never comes back, as far as a test is concerned.
 pub(super) fn hang() -> ! {
+    // So that a test can tell that it has come so far.
+    eprintln!("this worker hangs from now on");
     pause(LONG);
     std::process::exit(99);
 }
