@@ -38,6 +38,7 @@
 //! - [`Resource`]: what workers can be kept from taking too much of;
 //! - [`Error`], and [`WorkerReport`], the evidence behind it;
 //! - [`PoolStatus`] and [`Events`]: what a pool is doing, and what happens in it;
+//! - [`recording`]: what goes over the sockets, in a file;
 //! - [`command`]: which executable a worker command names;
 //! - [`coming_from_python`]: `multiprocessing`, method by method;
 //! - [`program`]: the program `master`.
@@ -63,6 +64,7 @@ mod payload;
 mod pool;
 mod process;
 pub mod program;
+pub mod recording;
 mod report;
 mod resource;
 mod result;

@@ -55,6 +55,7 @@ use crate::{
     error::Error,
     events::Publisher,
     machine::Settings,
+    recording::Recorder,
     report::{Exit, WorkerReport},
     status::{Counters, PoolStatus},
 };
@@ -70,6 +71,8 @@ pub(crate) struct Plan {
     pub(crate) name: String,
     /// Where it tells what happens.
     pub(crate) events: Publisher,
+    /// Where everything that is said is recorded.
+    pub(crate) recorder: Option<Recorder>,
 }
 
 /// A function to run in each worker before anything else, with its arguments, encoded as one
@@ -280,7 +283,8 @@ impl Handle {
     pub(crate) fn start(plan: Plan) -> Result<Self, Error> {
         checksum::read_ahead(&plan.commands);
         let setup = |error: std::io::Error| Error::Setup(error.to_string());
-        let (supervisor, shared) = supervisor::Supervisor::new(plan).map_err(setup)?;
+        let tape = plan.recorder.as_ref().map(Recorder::begin).transpose()?;
+        let (supervisor, shared) = supervisor::Supervisor::new(plan, tape).map_err(setup)?;
         let supervisor = Box::new(supervisor);
         let thread = std::thread::Builder::new()
             .name("master-supervisor".into())

@@ -21,11 +21,13 @@ use crate::{
 
 mod deferred;
 mod help;
+mod recordings;
 mod supervision;
 mod surroundings;
 
 pub use self::{
     deferred::Deferred,
+    recordings::FramesArguments,
     supervision::SupervisionOptions,
     surroundings::{Cpus, Limit, SurroundingsOptions, Variable},
 };
@@ -82,6 +84,9 @@ pub enum Verb {
     /// List the workers on PATH and what they can do
     #[command(after_help = help::WORKERS)]
     Workers(Deferred<WorkersArguments>),
+    /// Print a recording of `--record`, a line for each frame
+    #[command(after_help = help::FRAMES)]
+    Frames(Deferred<FramesArguments>),
 }
 
 /// The arguments of `master map` and `master starmap`.
@@ -294,7 +299,7 @@ impl Arguments {
             Verb::Starmap(map) => map.check_starmap().and_then(|()| map.workers.check_checksums()),
             Verb::Apply(apply) => apply.workers.check_checksums(),
             Verb::Run(run) => run.0.split_calls().and_then(|()| run.workers.check_checksums()),
-            Verb::Workers(_) => Ok(()),
+            Verb::Workers(_) | Verb::Frames(_) => Ok(()),
         };
         let Err((kind, message)) = checked else { return Ok(arguments) };
         // The verb knows its own usage, which belongs to the message.

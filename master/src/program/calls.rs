@@ -21,6 +21,7 @@ use super::{
     signals::{self, Steered, Wish},
     status::ExitStatus,
     steering::{self, Replacements},
+    taping::Taping,
     worker_commands,
 };
 use crate::{
@@ -142,6 +143,7 @@ struct Plan<'a> {
 struct Run {
     pool: Arc<Pool>,
     log: Option<EventLog>,
+    tape: Option<Taping>,
     feeder: Feeder,
     stream: Stream,
     stop: InputStop,
@@ -166,6 +168,7 @@ impl Run {
         let Plan { pool, supervision, workers } = plan;
         let pool = supervision.apply(pool);
         let (pool, log) = EventLog::start(pool, supervision.events.as_deref())?;
+        let (pool, tape) = Taping::start(pool, supervision.record.as_deref())?;
         let signals = signals::catch(Steered::Pool)?;
         let pool = Arc::new(pool.build()?);
         let (feeder, stream) =
@@ -178,21 +181,21 @@ impl Run {
             replacements: Replacements::default(),
         };
         let ended = signals.handle(ending)?;
-        Ok(Self { pool, log, feeder, stream, stop, ended })
+        Ok(Self { pool, log, tape, feeder, stream, stop, ended })
     }
 
     /// A single call; its errors need no number.
     fn one(mut self, item: Items) -> ExitStatus {
         self.feeder.feed(item, Some(1));
-        let Self { pool, log, feeder, stream, stop, ended } = self;
+        let Self { pool, log, tape, feeder, stream, stop, ended } = self;
         drop(feeder);
         let tally = print_all(stream, &stop, |_| String::new());
-        finish(&pool, log, tally, &ended)
+        finish(&pool, log, tape, tally, &ended)
     }
 
     /// A call for each input, while the inputs are read.
     fn all(self, input: Input) -> ExitStatus {
-        let Self { pool, log, mut feeder, stream, stop, ended } = self;
+        let Self { pool, log, tape, mut feeder, stream, stop, ended } = self;
         // Empty while the input is being read: a reader that still waits at the end was stopped,
         // and nothing went wrong with it.
         let noted: Arc<Mutex<Result<(), String>>> = Arc::new(Mutex::new(Ok(())));
@@ -211,7 +214,7 @@ impl Run {
             complain(&error);
             tally.status = tally.status.combine(ExitStatus::Usage);
         }
-        finish(&pool, log, tally, &ended)
+        finish(&pool, log, tape, tally, &ended)
     }
 }
 
@@ -299,6 +302,7 @@ impl Tally {
 fn finish(
     pool: &Pool,
     log: Option<EventLog>,
+    tape: Option<Taping>,
     tally: Result<Tally, Closed>,
     ended: &signals::Ended,
 ) -> ExitStatus {
@@ -306,7 +310,7 @@ fn finish(
     if let Some(log) = log {
         log.finish();
     }
-    status
+    tape.map_or(status, |tape| status.combine(tape.finish()))
 }
 
 fn tell_end(pool: &Pool, tally: Result<Tally, Closed>, ended: &signals::Ended) -> ExitStatus {

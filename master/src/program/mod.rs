@@ -6,6 +6,7 @@
 //! - [`input`]: inputs to encoded items;
 //! - [`json`]: JSON to MessagePack and back, exactly;
 //! - `calls`, `processes` and `workers`: what the verbs do;
+//! - `frames`, `replay` and `compare`: what the verbs about recordings and swaps do;
 //! - `output`, `events` and `signals`: results, complaints, what happens, and the end;
 //! - `steering`: what signals ask of a pool other than to end;
 //! - [`status`]: what the exit status says.
@@ -15,6 +16,7 @@ mod calls;
 mod decimal;
 pub mod duration;
 mod events;
+mod frames;
 pub mod input;
 pub mod json;
 mod message_pack;
@@ -25,6 +27,7 @@ mod signals;
 pub mod size;
 pub mod status;
 mod steering;
+mod taping;
 mod workers;
 
 use std::process::ExitCode;
@@ -59,6 +62,7 @@ fn run(arguments: Arguments) -> ExitStatus {
         Verb::Apply(apply) => calls::apply(apply.0),
         Verb::Run(run) => processes::run(run.0),
         Verb::Workers(workers) => workers::list(&workers),
+        Verb::Frames(frames) => frames::print(&frames),
     };
     ended.unwrap_or_else(|Refusal { status, message }| {
         complain(&message);

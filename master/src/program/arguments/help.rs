@@ -22,6 +22,7 @@ Examples:
   master apply square 5                       one call
   master run square 10 1 ::: cube 15          a process for each call, at once
   master workers                              the workers on PATH
+  master frames FILE                          what was recorded by --record FILE
 
 A worker is an executable that speaks the protocol. Unless --worker names
 another it is the `worker` on PATH, or else the one beside this program.
@@ -33,7 +34,7 @@ standard error. A task that fails does not stop the others.
 Exit status (where several apply: a signal, then 3, 2, 1):
   0    every task completed, or standard output was closed early
   1    a task failed, timed out, was cancelled, or was lost with its worker; or
-       results could not be written
+       results, or the recording of --record, could not be written
   2    the command line or the input cannot be read
   3    the pool cannot work: no worker, workers that do not start, a failing
        initializer, or a function that no worker has
@@ -105,3 +106,21 @@ pub(super) const WORKERS: &str = "\
 Each executable on PATH called `worker` or `worker-*` is started and asked,
 and so is the `worker` beside this program. One that is shadowed by another of
 the same name is reached by its path only.";
+
+pub(super) const FRAMES: &str = "\
+Examples:
+  master map --record recording square 2 3
+  master frames recording
+  master frames recording --errors
+  master frames recording --json | jq 'select(.message == \"call\").payload'
+
+A line has the time in seconds, the seat and the number of the worker, and
+what it said (<-), was told (->), or what became of it (--). A worker is one
+process, and several may have had a seat one after another.
+
+In what is printed {\"$bin\":\"00ff\"} is binary data, and {\"$ext\":[7,\"00ff\"]} an
+extension type. With --json floats are {\"$float\":\"1.5\"}, as in the vectors of
+the protocol, so that every value can be told from every other.
+
+Exit status: 0, or 2 for a file that is no recording or is damaged. What comes
+before the damage is printed.";
