@@ -26,6 +26,8 @@ pub struct Executables {
     pub worker: PathBuf,
     /// The worker that misbehaves.
     pub misbehaving_worker: PathBuf,
+    /// A worker like the reference worker, some of whose functions are wrong.
+    pub other_worker: PathBuf,
 }
 
 /// The executables, built when this process asks for the first time.
@@ -67,6 +69,7 @@ fn build() -> Executables {
         master: find("master"),
         worker: find("worker"),
         misbehaving_worker: find("misbehaving-worker"),
+        other_worker: find("other-worker"),
     }
 }
 

@@ -56,6 +56,7 @@ pub fn master<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Progra
     Program::new(&executables.master)
         .link("worker", &executables.worker)
         .link("misbehaving-worker", &executables.misbehaving_worker)
+        .link("other-worker", &executables.other_worker)
         .args(arguments)
 }
 

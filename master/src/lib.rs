@@ -39,6 +39,7 @@
 //! - [`Error`], and [`WorkerReport`], the evidence behind it;
 //! - [`PoolStatus`] and [`Events`]: what a pool is doing, and what happens in it;
 //! - [`recording`]: what goes over the sockets, in a file;
+//! - [`compare`]: two implementations of a worker side by side;
 //! - [`command`]: which executable a worker command names;
 //! - [`coming_from_python`]: `multiprocessing`, method by method;
 //! - [`program`]: the program `master`.
@@ -50,6 +51,7 @@ mod callbacks;
 mod collector;
 pub mod coming_from_python;
 pub mod command;
+pub mod compare;
 mod driver;
 mod error;
 mod events;

@@ -27,7 +27,7 @@ mod surroundings;
 
 pub use self::{
     deferred::Deferred,
-    recordings::FramesArguments,
+    recordings::{CompareArguments, FramesArguments},
     supervision::SupervisionOptions,
     surroundings::{Cpus, Limit, SurroundingsOptions, Variable},
 };
@@ -87,6 +87,9 @@ pub enum Verb {
     /// Print a recording of `--record`, a line for each frame
     #[command(after_help = help::FRAMES)]
     Frames(Deferred<FramesArguments>),
+    /// Make the same calls on two workers and print where they differ
+    #[command(after_help = help::COMPARE)]
+    Compare(Deferred<CompareArguments>),
 }
 
 /// The arguments of `master map` and `master starmap`.
@@ -299,6 +302,7 @@ impl Arguments {
             Verb::Starmap(map) => map.check_starmap().and_then(|()| map.workers.check_checksums()),
             Verb::Apply(apply) => apply.workers.check_checksums(),
             Verb::Run(run) => run.0.split_calls().and_then(|()| run.workers.check_checksums()),
+            Verb::Compare(compare) => compare.workers.check_checksums(),
             Verb::Workers(_) | Verb::Frames(_) => Ok(()),
         };
         let Err((kind, message)) = checked else { return Ok(arguments) };

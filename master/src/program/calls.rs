@@ -45,7 +45,7 @@ pub(super) fn map(arguments: MapArguments, spread: Spread) -> Result<ExitStatus,
     let (inputs, place) = if known > 0 {
         (Inputs::from_arguments(format, arguments.inputs), String::new())
     } else {
-        let (stream, place) = open(arguments.input.as_ref())?;
+        let (stream, place) = open_input(arguments.input.as_ref())?;
         (Inputs::from_stream(format, stream), place)
     };
     // A worker that would find nothing to do is not started.
@@ -75,7 +75,9 @@ pub(super) fn apply(arguments: ApplyArguments) -> Result<ExitStatus, Refusal> {
 }
 
 /// What to read, and what to call it in messages.
-fn open(file: Option<&std::path::PathBuf>) -> Result<(Box<dyn Read + Send>, String), Refusal> {
+pub(super) fn open_input(
+    file: Option<&std::path::PathBuf>,
+) -> Result<(Box<dyn Read + Send>, String), Refusal> {
     let Some(path) = file else {
         return Ok((Box::new(io::stdin()), "standard input, ".to_owned()));
     };

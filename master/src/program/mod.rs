@@ -13,6 +13,7 @@
 
 pub mod arguments;
 mod calls;
+mod compare;
 mod decimal;
 pub mod duration;
 mod events;
@@ -63,6 +64,7 @@ fn run(arguments: Arguments) -> ExitStatus {
         Verb::Run(run) => processes::run(run.0),
         Verb::Workers(workers) => workers::list(&workers),
         Verb::Frames(frames) => frames::print(&frames),
+        Verb::Compare(compare) => compare::compare(compare.0),
     };
     ended.unwrap_or_else(|Refusal { status, message }| {
         complain(&message);

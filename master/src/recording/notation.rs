@@ -61,6 +61,42 @@ impl Notation {
         }
         out
     }
+
+    /// A call as people write it, such as `square(2, seconds=0.5)`, of its arguments: a list, and
+    /// perhaps a map.
+    pub(crate) fn call(self, function: &str, arguments: &[Value<'_>]) -> String {
+        let mut texts = Vec::new();
+        let mut length = 0;
+        let mut add = |text: String| {
+            length += text.len();
+            texts.push(text);
+            // Of very many only some are seen.
+            length <= self.width
+        };
+        match arguments.first() {
+            Some(Value::Array(list)) => {
+                let _all = list.iter().all(|value| add(self.text(value)));
+            }
+            Some(value) => {
+                add(self.text(value));
+            }
+            None => {}
+        }
+        if let Some(Value::Map(keywords)) = arguments.get(1) {
+            let _all = keywords.iter().all(|(name, value)| {
+                let name = name.as_str().unwrap_or("?");
+                add(format!("{name}={}", self.text(value)))
+            });
+        }
+        let list = texts.join(", ");
+        match list.get(self.width..).is_some_and(|rest| !rest.is_empty()) {
+            true => {
+                let end = (0..=self.width).rev().find(|&end| list.is_char_boundary(end));
+                format!("{function}({}...)", list.get(..end.unwrap_or(0)).unwrap_or_default())
+            }
+            false => format!("{function}({list})"),
+        }
+    }
 }
 
 struct Writer {

@@ -23,6 +23,7 @@ Examples:
   master run square 10 1 ::: cube 15          a process for each call, at once
   master workers                              the workers on PATH
   master frames FILE                          what was recorded by --record FILE
+  master compare --worker A --worker B square 2 3     where two workers differ
 
 A worker is an executable that speaks the protocol. Unless --worker names
 another it is the `worker` on PATH, or else the one beside this program.
@@ -124,3 +125,22 @@ the protocol, so that every value can be told from every other.
 
 Exit status: 0, or 2 for a file that is no recording or is damaged. What comes
 before the damage is printed.";
+
+pub(super) const COMPARE_WORKER: &str = "\
+A worker to compare, twice: a command in quotes, whose first word is a path or the name of an \
+executable on PATH, with or without `worker-` before it";
+
+pub(super) const COMPARE: &str = "\
+Examples:
+  master compare --worker worker --worker ./new-worker square 2 3 4
+  seq 100000 | master compare --worker old --worker new square --processes 2
+  master compare --worker old --worker new --tolerance 1e-9 area --input shapes
+
+Each difference is a line with the number of the input and both sides; A is the
+first worker, B the second. Values are compared by what they mean: integers
+whatever their form, floats of either size, maps in any order. Errors are the
+same if their kind is. How many inputs were equal, and who is faster, is told on
+standard error. The two work in turns, so that neither disturbs the other.
+
+Exit status: 0 if all inputs were equal, 1 if not, 2 for the command line or the
+input, 3 if the workers of one side cannot work.";

@@ -1,8 +1,10 @@
-//! The arguments of the verbs about recordings.
+//! The arguments of the verbs about recordings, and about two workers side by side.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, num::NonZeroUsize, path::PathBuf};
 
 use clap::Args;
+
+use super::{CallOptions, SurroundingsOptions, WorkerOptions, argument, at_least_one, help};
 
 /// The arguments of `master frames`.
 #[derive(Debug, Args)]
@@ -24,4 +26,49 @@ pub struct FramesArguments {
     /// Print a JSON object a line, with all values in full
     #[arg(long)]
     pub json: bool,
+}
+
+/// The arguments of `master compare`.
+#[derive(Debug, Args)]
+#[command(mut_arg("worker", |worker| worker.help(help::COMPARE_WORKER)))]
+pub struct CompareArguments {
+    /// The function to call
+    pub function: String,
+    /// The inputs, JSON or strings; without any, they are read from --input or standard input,
+    /// one JSON value a line
+    #[arg(value_name = "INPUT", allow_negative_numbers = true, value_parser = argument())]
+    pub inputs: Vec<OsString>,
+    /// Read the inputs from FILE, one JSON value a line
+    #[arg(long, value_name = "FILE", conflicts_with = "inputs")]
+    pub input: Option<PathBuf>,
+    /// Take each input for an array of the arguments of its call, as starmap does
+    #[arg(long, conflicts_with = "text")]
+    pub spread: bool,
+    /// Take floats for the same that differ by no more, relative to those beyond 1 [default: 0]
+    #[arg(long, value_name = "X", default_value_t = 0.0, hide_default_value = true, value_parser = tolerance)]
+    pub tolerance: f64,
+    /// Print a JSON object for each difference, and one for the summary
+    #[arg(long)]
+    pub json: bool,
+    /// How the calls are made.
+    #[command(flatten)]
+    pub calls: CallOptions,
+    /// How many workers of each [default: the CPUs that this process may use]
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
+    #[arg(help_heading = "Workers")]
+    pub processes: Option<NonZeroUsize>,
+    /// The two.
+    #[command(flatten)]
+    pub workers: WorkerOptions,
+    /// What they find around them.
+    #[command(flatten)]
+    pub surroundings: SurroundingsOptions,
+}
+
+/// Reads a difference of floats.
+fn tolerance(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number >= 0.0 && number.is_finite() => Ok(number),
+        _ => Err("expected a number, at least 0, such as 1e-9".to_owned()),
+    }
 }
