@@ -87,7 +87,7 @@ fn a_session_is_recorded_frame_by_frame() {
         "0/0 <- error id=0 item=1 failure={\"kind\":\"InvalidArguments\",",
         "0/0 <- result id=0 item=2  9",
         "0/0 -> drain",
-        "0/0 -- ended with status 0",
+        "0/0 -- exited with status 0",
     ];
     begin_like(&lines, &expected);
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
@@ -104,7 +104,7 @@ fn starmap_and_apply_are_recorded_too() {
         recording.of(master([verb, "square", argument])).run().ended(0).printed("25\n");
         let lines = recording.lines(&[]);
         let call = "0/0 -> call id=0 function=\"square\"  [5]";
-        begin_like(&lines, &[call, "0/0 <- result id=0 item=0  25", "0/0 -- ended"]);
+        begin_like(&lines, &[call, "0/0 <- result id=0 item=0  25", "0/0 -- exited"]);
     }
 }
 
@@ -183,11 +183,11 @@ fn what_a_worker_that_dies_had_written_is_recorded_and_the_next_has_another_numb
             "0/0 -> call id=0 function=\"echo\" items=3  [1] [\"bad\"] [2]",
             "0/0 <- result id=0 item=0  1",
             "0/0 <- no whole frame, ",
-            "0/0 -- ended with status 0",
+            "0/0 -- exited with status 0",
             "0/1 -- started, pid ",
             "0/1 -> call id=1 function=\"echo\"  [2]",
             "0/1 <- result id=1 item=0  2",
-            "0/1 -- ended with status 0",
+            "0/1 -- exited with status 0",
         ],
     );
     let errors = recording.lines(&["--errors"]);
@@ -199,7 +199,7 @@ fn what_a_worker_that_dies_had_written_is_recorded_and_the_next_has_another_numb
 fn deaths_and_malformed_frames_are_told() {
     for (mode, text) in [
         ("crash-in-call KILL", "ended by SIGKILL"),
-        ("crash-in-call 41", "ended with status 41"),
+        ("crash-in-call 41", "exited with status 41"),
         ("malformed-envelope", "no message ("),
     ] {
         let recording = Recording::new();

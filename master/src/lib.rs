@@ -39,6 +39,7 @@
 //! - [`Error`], and [`WorkerReport`], the evidence behind it;
 //! - [`PoolStatus`] and [`Events`]: what a pool is doing, and what happens in it;
 //! - [`recording`]: what goes over the sockets, in a file;
+//! - [`replay`]: a recording played to another worker;
 //! - [`compare`]: two implementations of a worker side by side;
 //! - [`command`]: which executable a worker command names;
 //! - [`coming_from_python`]: `multiprocessing`, method by method;
@@ -67,6 +68,7 @@ mod pool;
 mod process;
 pub mod program;
 pub mod recording;
+pub mod replay;
 mod report;
 mod resource;
 mod result;

@@ -1,6 +1,5 @@
 //! A second implementation of some functions of the reference worker, to compare the two: what is
-//! right is in another form, and what is wrong is wrong for some inputs alone. It announces no
-//! features.
+//! right is in another form, and what is wrong is wrong for some inputs alone.
 
 use std::process::ExitCode;
 

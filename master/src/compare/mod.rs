@@ -28,6 +28,7 @@ mod judge;
 
 use std::time::Duration;
 
+pub(crate) use self::judge::difference_of_values;
 pub use self::judge::{Outcome, Verdict, judge};
 use crate::{
     Arguments, Pool,

@@ -155,6 +155,15 @@ impl Connection {
         Ok(())
     }
 
+    /// Queues a frame that somebody has made: its body.
+    pub(super) fn send_body(&mut self, body: &[u8]) {
+        // What was recorded, and what was made for a frame, has a length of 32 bits.
+        let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+        let frames = self.frames();
+        frames.extend_from_slice(&length.to_be_bytes());
+        frames.extend_from_slice(body);
+    }
+
     /// Queues a message whose payload lies in a submission.
     pub(super) fn send_items(
         &mut self,

@@ -15,6 +15,7 @@ mod functions;
 mod gate;
 mod guardian;
 mod hearing;
+pub(crate) mod lone;
 mod memory;
 mod obeying;
 mod observing;

@@ -27,7 +27,7 @@ mod surroundings;
 
 pub use self::{
     deferred::Deferred,
-    recordings::{CompareArguments, FramesArguments},
+    recordings::{CompareArguments, FramesArguments, ReplayArguments},
     supervision::SupervisionOptions,
     surroundings::{Cpus, Limit, SurroundingsOptions, Variable},
 };
@@ -87,6 +87,9 @@ pub enum Verb {
     /// Print a recording of `--record`, a line for each frame
     #[command(after_help = help::FRAMES)]
     Frames(Deferred<FramesArguments>),
+    /// Play a recording to another worker and print where its answers differ
+    #[command(after_help = help::REPLAY)]
+    Replay(Deferred<ReplayArguments>),
     /// Make the same calls on two workers and print where they differ
     #[command(after_help = help::COMPARE)]
     Compare(Deferred<CompareArguments>),
@@ -303,7 +306,7 @@ impl Arguments {
             Verb::Apply(apply) => apply.workers.check_checksums(),
             Verb::Run(run) => run.0.split_calls().and_then(|()| run.workers.check_checksums()),
             Verb::Compare(compare) => compare.workers.check_checksums(),
-            Verb::Workers(_) | Verb::Frames(_) => Ok(()),
+            Verb::Workers(_) | Verb::Frames(_) | Verb::Replay(_) => Ok(()),
         };
         let Err((kind, message)) = checked else { return Ok(arguments) };
         // The verb knows its own usage, which belongs to the message.

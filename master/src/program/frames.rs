@@ -153,11 +153,8 @@ impl Printer<'_> {
                 ("<-", format!("no whole frame, {} bytes: {rest}", bytes.len()))
             }
             Record::Ended { exit, .. } => {
-                let how = exit.map_or("in an unknown way".to_owned(), |exit| match exit {
-                    Exit::Code(code) => format!("with status {code}"),
-                    Exit::Signal(_) => format!("by {exit}"),
-                });
-                ("--", format!("ended {how}"))
+                let how = exit.map_or("ended, nobody knows how".into(), |exit| exit.to_string());
+                ("--", how)
             }
             Record::End | Record::Other(_) => ("--", String::new()),
         };

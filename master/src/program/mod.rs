@@ -23,6 +23,7 @@ pub mod json;
 mod message_pack;
 mod output;
 mod processes;
+mod replay;
 mod search;
 mod signals;
 pub mod size;
@@ -64,6 +65,7 @@ fn run(arguments: Arguments) -> ExitStatus {
         Verb::Run(run) => processes::run(run.0),
         Verb::Workers(workers) => workers::list(&workers),
         Verb::Frames(frames) => frames::print(&frames),
+        Verb::Replay(replay) => replay::replay(replay.0),
         Verb::Compare(compare) => compare::compare(compare.0),
     };
     ended.unwrap_or_else(|Refusal { status, message }| {

@@ -110,6 +110,26 @@ impl<R: Read> Reader<R> {
         Ok(reader)
     }
 
+    /// Goes on where a record begins, with what was read of its header before.
+    pub(crate) fn resume(input: R, offset: u64) -> Self {
+        Self {
+            input,
+            header: Header { version: VERSION, master: String::new(), began: 0 },
+            buffer: Vec::new(),
+            consumed: 0,
+            before: offset,
+            records: 1,
+            frames: 0,
+            last: offset,
+            state: State::Reading,
+        }
+    }
+
+    /// Where in the stream the next record begins.
+    pub(crate) const fn next_offset(&self) -> u64 {
+        self.before + self.consumed as u64
+    }
+
     /// What stands at its beginning.
     pub const fn header(&self) -> &Header {
         &self.header

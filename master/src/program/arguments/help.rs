@@ -23,6 +23,7 @@ Examples:
   master run square 10 1 ::: cube 15          a process for each call, at once
   master workers                              the workers on PATH
   master frames FILE                          what was recorded by --record FILE
+  master replay FILE --worker A               what A answers to the same
   master compare --worker A --worker B square 2 3     where two workers differ
 
 A worker is an executable that speaks the protocol. Unless --worker names
@@ -144,3 +145,18 @@ standard error. The two work in turns, so that neither disturbs the other.
 
 Exit status: 0 if all inputs were equal, 1 if not, 2 for the command line or the
 input, 3 if the workers of one side cannot work.";
+
+pub(super) const REPLAY: &str = "\
+Examples:
+  master map --record recording square 2 3 4
+  master replay recording --worker ./new-worker
+  master replay recording --worker new --timeout 10s --tolerance 1e-9
+
+For each worker of the recording a new one is started and told what that one was
+told, and its answers are compared with those that were recorded: values by what
+they mean, errors by their kind. Each difference is a line; how many answers were
+the same, and what was left out, is told on standard error. Left out is what was
+never answered, what was cancelled, and what follows a missing answer.
+
+Exit status: 0 if there was no difference, 1 if there was, 2 for the command
+line, or a recording that cannot be read, 3 if the worker cannot be used.";

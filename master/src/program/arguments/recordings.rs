@@ -1,10 +1,13 @@
 //! The arguments of the verbs about recordings, and about two workers side by side.
 
-use std::{ffi::OsString, num::NonZeroUsize, path::PathBuf};
+use std::{ffi::OsString, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{CallOptions, SurroundingsOptions, WorkerOptions, argument, at_least_one, help};
+use super::{
+    CallOptions, START_TIMEOUT, SurroundingsOptions, WorkerOptions, argument, at_least_one, help,
+};
+use crate::{command::CommandLine, program::duration};
 
 /// The arguments of `master frames`.
 #[derive(Debug, Args)]
@@ -26,6 +29,29 @@ pub struct FramesArguments {
     /// Print a JSON object a line, with all values in full
     #[arg(long)]
     pub json: bool,
+}
+
+/// The arguments of `master replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArguments {
+    /// The recording
+    pub file: PathBuf,
+    /// The worker to play it to: a command in quotes, whose first word is a path or the name of
+    /// an executable on PATH, with or without `worker-` before it
+    #[arg(long, value_name = "COMMAND")]
+    pub worker: CommandLine,
+    /// How long an answer may take
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration::parse)]
+    pub timeout: Duration,
+    /// Take floats for the same that differ by no more, relative to those beyond 1 [default: 0]
+    #[arg(long, value_name = "X", default_value_t = 0.0, hide_default_value = true, value_parser = tolerance)]
+    pub tolerance: f64,
+    /// How long a worker may take from its start to its first message
+    #[arg(long, value_name = "DURATION", default_value = START_TIMEOUT, value_parser = duration::parse)]
+    pub start_timeout: Duration,
+    /// What workers find around them.
+    #[command(flatten)]
+    pub surroundings: SurroundingsOptions,
 }
 
 /// The arguments of `master compare`.
