@@ -13,6 +13,7 @@ use std::{fs, path::PathBuf};
 use integration_tests::{Finished, Program, check_all, master, master_with};
 use master::recording::{Direction, Reader, Record, Recorder};
 use rustix::process::Signal;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A recording that was made.
@@ -84,6 +85,25 @@ fn each_difference_is_a_line_with_both_answers() {
     finished.ended(1).said("2 differences");
     assert!(finished.stdout.contains("square(4): recorded an error (ValueError: "));
     assert!(finished.stdout.contains(", now 16\n"), "{}", finished.describe());
+}
+
+#[test]
+fn differences_for_machines() {
+    let recording = Recording::of_map(&["square", "--kwargs", "{\"seconds\": 0}", "2", "3", "4"]);
+    let finished = recording.program("other-worker").arg("--json").run();
+    let lines = finished.ended(1).stdout.lines();
+    let lines: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    let missing = json!({ "worker": 0, "slot": 0, "missing_function": "cube" });
+    assert!(lines.contains(&missing), "{lines:#?}");
+    let answers: Vec<_> = lines.iter().filter(|line| line["call"].is_u64()).collect();
+    let expected = json!({
+        "worker": 0, "slot": 0, "call": 0, "item": 1, "function": "square", "arguments": [3],
+        "keywords": {"seconds": 0}, "recorded": {"value": 9}, "now": {"value": 10}, "at": "$",
+    });
+    assert_eq!(*answers[0], expected);
+    assert_eq!(answers[1]["now"]["error"]["kind"], "ValueError");
+    let summary = &lines.last().unwrap()["summary"];
+    assert_eq!((&summary["answers"], answers.len()), (&json!(3), 2), "{summary}");
 }
 
 #[test]

@@ -441,6 +441,12 @@ impl Drop for Turn<'_> {
     }
 }
 
+/// The time of day, for people.
+pub(crate) fn since_1970() -> Duration {
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}
+
 /// The one clock of the master.
 #[expect(clippy::disallowed_methods, reason = "time enters the program here")]
 pub(crate) fn now() -> Instant {

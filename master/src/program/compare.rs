@@ -256,13 +256,15 @@ fn to_json(difference: &Difference<'_>, function: &str) -> String {
     };
     let [one, other] = difference.outcomes.map(outcome);
     let arguments = Value::read_all(difference.arguments).unwrap_or_default();
-    let arguments = arguments.first().map(|list| Notation::EXACT.text(list)).unwrap_or_default();
+    let keywords = arguments.get(1).map(|map| Notation::EXACT.text(map));
+    let keywords = keywords.map_or(String::new(), |map| format!(",\"keywords\":{map}"));
+    let arguments = arguments.first().map_or("[]".into(), |list| Notation::EXACT.text(list));
     let place = match &difference.verdict {
         Verdict::Values(place) => format!(",\"at\":{}", json!(place)),
         _ => String::new(),
     };
     format!(
-        "{{\"input\":{},\"function\":{},\"arguments\":{arguments},\"a\":{one},\"b\":{other}{place}}}",
+        "{{\"input\":{},\"function\":{},\"arguments\":{arguments}{keywords},\"a\":{one},\"b\":{other}{place}}}",
         difference.input,
         json!(function)
     )

@@ -92,10 +92,9 @@ pub(super) const REST: &str = "rest";
 pub(super) const ENDED: &str = "ended";
 pub(super) const END: &str = "end";
 
-/// The header of a recording that begins now.
-pub(super) fn write_header(out: &mut Vec<u8>) {
-    let began = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let began = began.map_or(0, |since| since.as_millis());
+/// The header of a recording that begins so long after the start of 1970.
+pub(super) fn write_header(began: Duration, out: &mut Vec<u8>) {
+    let began = began.as_millis();
     let text = |text: &'static str| Value::String(text.as_bytes());
     let information = vec![
         (text("master"), text(env!("CARGO_PKG_VERSION"))),

@@ -332,7 +332,10 @@ impl<'a> Fields<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::{super::format::write_header, *};
+    use crate::recording::{Message, Notation};
 
     fn entries() -> Vec<Entry<'static>> {
         let worker = 3;
@@ -352,7 +355,7 @@ mod tests {
 
     fn recorded() -> Vec<u8> {
         let mut bytes = Vec::new();
-        write_header(&mut bytes);
+        write_header(Duration::ZERO, &mut bytes);
         entries().iter().for_each(|entry| entry.write(&mut bytes));
         Entry { at: Duration::from_secs(1), record: Record::End }.write(&mut bytes);
         bytes
@@ -449,7 +452,7 @@ mod tests {
     #[test]
     fn records_and_elements_of_later_versions_are_passed_over() {
         let mut bytes = Vec::new();
-        write_header(&mut bytes);
+        write_header(Duration::ZERO, &mut bytes);
         bytes.extend(b"\x94\xa5news!\x01\x81\x01\x02\xc0\x94\xa3end\x05\x01\x02");
         let mut names = Vec::new();
         let complete = read(&bytes[..], &mut |entry| match entry.record {
@@ -458,5 +461,35 @@ mod tests {
         });
         assert!(complete.unwrap());
         assert_eq!(names, ["news!"]);
+    }
+
+    proptest! {
+        /// Whatever is wrong with a recording, it is told, and what is read can be printed.
+        #[test]
+        fn any_damage_is_told(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            tail in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let mut bytes = recorded();
+            for (place, byte) in changes {
+                let place = place.index(bytes.len());
+                bytes[place] = byte;
+            }
+            bytes.extend(tail);
+            let mut offset = 0;
+            let result = read(&bytes[..], &mut |entry| {
+                if let Record::Frame { body, .. } = entry.record
+                    && let Ok(message) = Message::read(body)
+                {
+                    let _ = Notation::EXACT.text(&Value::Map(message.fields));
+                    let _ = Notation::SHORT.up_to(7).texts(&message.payload);
+                }
+                offset += 1;
+            });
+            if let Err(damage) = result {
+                prop_assert!(damage.offset <= bytes.len() as u64);
+                prop_assert!(damage.record == 0 || damage.record == offset + 1);
+            }
+        }
     }
 }

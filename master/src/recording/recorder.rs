@@ -20,7 +20,11 @@ use super::{
     format::{write_frame, write_header},
     hello,
 };
-use crate::{driver::now, error::Error, report::Exit};
+use crate::{
+    driver::{now, since_1970},
+    error::Error,
+    report::Exit,
+};
 
 /// Bytes that may wait to be written: 64 MiB, or one frame. Beyond that the pool waits too.
 const MAX_WAITING: usize = 64 << 20;
@@ -85,7 +89,7 @@ impl Recorder {
     /// If the header cannot be written, or there can be no thread.
     pub fn to(mut output: impl Write + Send + 'static) -> io::Result<Self> {
         let mut header = Vec::new();
-        write_header(&mut header);
+        write_header(since_1970(), &mut header);
         output.write_all(&header)?;
         output.flush()?;
         let shared = Arc::new(Shared {

@@ -46,6 +46,9 @@ pub struct ReplayArguments {
     /// Take floats for the same that differ by no more, relative to those beyond 1 [default: 0]
     #[arg(long, value_name = "X", default_value_t = 0.0, hide_default_value = true, value_parser = tolerance)]
     pub tolerance: f64,
+    /// Print a JSON object for each difference, and one for the summary
+    #[arg(long)]
+    pub json: bool,
     /// How long a worker may take from its start to its first message
     #[arg(long, value_name = "DURATION", default_value = START_TIMEOUT, value_parser = duration::parse)]
     pub start_timeout: Duration,
