@@ -14,6 +14,8 @@ use std::{
 };
 
 use integration_tests::{Finished, Program, check_all, master, master_with};
+use master::recording::{self, Message, Notation};
+use protocol::frame::Decoder;
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -323,4 +325,49 @@ fn output_that_is_closed_early_is_no_error() {
     let lines = recording.lines(&[]);
     let answers = lines.iter().filter(|line| line.contains(" <- result ")).count();
     assert_eq!(answers, 20_000);
+}
+
+/// Every frame of the vectors, taken apart and written, is what the vectors say it is.
+#[test]
+fn values_are_written_as_in_the_vectors() {
+    let vectors = integration_tests::workspace().join("protocol/vectors/valid");
+    let mut count = 0;
+    for entry in fs::read_dir(vectors).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let vector: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let bytes = fs::read(path.with_extension("bin")).unwrap();
+        let mut decoder = Decoder::new();
+        decoder.set_limit(1 << 30);
+        decoder.push(&bytes);
+        for frame in vector["frames"].as_array().unwrap() {
+            let message = Message::read(decoder.next_frame().unwrap().unwrap()).unwrap();
+            let json =
+                |value| -> Value { serde_json::from_str(&Notation::EXACT.text(&value)).unwrap() };
+            let fields = json(recording::Value::Map(message.fields));
+            let payload = json(recording::Value::Array(message.payload));
+            let envelope = serde_json::json!({ message.name: fields });
+            assert!(envelope == expanded(&frame["envelope"]), "{}: {envelope}", path.display());
+            assert!(payload == expanded(&frame["payload"]), "{}: {payload}", path.display());
+            count += 1;
+        }
+    }
+    assert!(count > 50, "{count} frames");
+}
+
+/// A value of the vectors with its repeated strings in full.
+fn expanded(value: &Value) -> Value {
+    match value {
+        Value::Array(elements) => elements.iter().map(expanded).collect(),
+        Value::Object(entries) => match entries.get("$repeat").and_then(Value::as_array) {
+            Some(repeat) => {
+                let times = usize::try_from(repeat[1].as_u64().unwrap()).unwrap();
+                repeat[0].as_str().unwrap().repeat(times).into()
+            }
+            None => entries.iter().map(|(key, value)| (key.clone(), expanded(value))).collect(),
+        },
+        other => other.clone(),
+    }
 }

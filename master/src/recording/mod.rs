@@ -34,7 +34,7 @@
 //! Each frame as it was sent or came, in the order in which the pool saw them, and the starts and
 //! ends of workers. Of a frame that was cut short by the end of its connection, what came. While
 //! a pool is recorded it agrees on no feature that shares memory, so that nothing passes by.
-//! A frame to a worker is recorded when it is given to the socket; whether the worker has read
+//! A frame to a worker is recorded when it is queued for its socket; whether the worker has read
 //! it only its answers tell.
 //!
 //! No token is in a recording: that of a hello is replaced by an empty string. What somebody says
