@@ -60,6 +60,12 @@ impl Recording {
     }
 }
 
+/// Where the record of the end begins.
+fn end_of(recording: &[u8]) -> usize {
+    let record = b"\x92\xa3end";
+    recording.windows(record.len()).rposition(|window| window == record).unwrap()
+}
+
 fn frames(path: &Path, options: &[&str]) -> Finished {
     master(["frames"]).arg(path).args(options).run()
 }
@@ -258,7 +264,7 @@ fn a_recording_that_was_cut_is_printed_up_to_there() {
         };
     }
     // Without the record of its end.
-    fs::write(&recording.path, &bytes[..bytes.len() - 8]).unwrap();
+    fs::write(&recording.path, &bytes[..end_of(&bytes)]).unwrap();
     assert_eq!(recording.frames(&[]).stdout, whole);
 }
 
@@ -285,8 +291,7 @@ fn what_is_no_recording_is_told_with_its_place() {
             finished.said(text);
         }
     }
-    let end = good.len() - 8;
-    let garbage = [&good[..end], b"\xc1garbage"].concat();
+    let garbage = [&good[..end_of(&good)], b"\xc1garbage"].concat();
     fs::write(path, garbage).unwrap();
     let finished = frames(path, &[]);
     finished.ended(2).printed(&whole).said("not MessagePack").said("behind 6 frames");
