@@ -154,9 +154,9 @@ Examples:
 
 For each worker of the recording a new one is started and told what that one was
 told, and its answers are compared with those that were recorded: values by what
-they mean, errors by their kind. Each difference is a line; how many answers were
-the same, and what was left out, is told on standard error. Left out is what was
-never answered, what was cancelled, and what follows a missing answer.
+they mean, errors by their kind. Each difference is a line; how many answers
+were compared, and what was left out, is told on standard error. Left out is
+what was never answered, what was cancelled, and what follows a missing answer.
 
 Exit status: 0 if there was no difference, 1 if there was, 2 for the command
 line, or a recording that cannot be read, 3 if the worker cannot be used.";
