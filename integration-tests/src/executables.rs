@@ -30,6 +30,8 @@ pub struct Executables {
     pub misbehaving_worker: PathBuf,
     /// The worker that plays a script.
     pub scripted_worker: PathBuf,
+    /// A worker like the reference worker, some of whose functions are wrong.
+    pub other_worker: PathBuf,
 }
 
 /// The executables, built when this process asks for the first time.
@@ -73,6 +75,7 @@ fn build() -> Executables {
         worker_exec: find("worker-exec"),
         misbehaving_worker: find("misbehaving-worker"),
         scripted_worker: find("scripted-worker"),
+        other_worker: find("other-worker"),
     }
 }
 

@@ -57,6 +57,7 @@ pub fn master<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Progra
         .link("worker", &executables.worker)
         .link("misbehaving-worker", &executables.misbehaving_worker)
         .link("scripted-worker", &executables.scripted_worker)
+        .link("other-worker", &executables.other_worker)
         .args(arguments)
 }
 

@@ -13,7 +13,10 @@ use super::{
     source::Source,
     supervisor::Supervisor,
 };
-use crate::machine::{Event, Time, WorkerId};
+use crate::{
+    machine::{Event, Time, WorkerId},
+    recording::Tap,
+};
 
 /// How many strangers may be connected at a time; beyond that the oldest is turned away, those
 /// last that are workers about to introduce themselves. Far more than workers start at a time.
@@ -170,6 +173,11 @@ impl Supervisor {
             let why = "introduced itself with a token that is not awaited";
             return self.reject(time, stranger, None, why.to_owned());
         };
+        if let Some(tape) = &self.tape {
+            // The frame that was just read.
+            tape.heard(worker.0, stranger.connection.decoder.last_frame());
+            stranger.connection.record(Tap::new(Arc::clone(tape), worker.0));
+        }
         let hello = Arc::new(hello);
         self.shared.update(|status| status.hello = Some(Arc::clone(&hello)));
         if !(hello.oldest..=hello.newest).contains(&PROTOCOL_VERSION) {

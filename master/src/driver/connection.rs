@@ -15,7 +15,7 @@ use protocol::{
     message::FromMaster,
 };
 
-use crate::batch::Submission;
+use crate::{batch::Submission, recording::Tap};
 
 /// Payloads of more than this many bytes are written from where they lie: 16 KiB. Below that a
 /// copy into the frame costs less than a write of its own.
@@ -57,6 +57,8 @@ pub(super) struct Connection {
     closing: bool,
     /// It is also watched for room to write.
     pub(super) blocked: bool,
+    /// Where what is sent is recorded, if it is.
+    tap: Option<Tap>,
 }
 
 /// Bytes to be written.
@@ -90,6 +92,7 @@ impl Connection {
             deaf: false,
             closing: false,
             blocked: false,
+            tap: None,
         }
     }
 
@@ -97,6 +100,11 @@ impl Connection {
         match &self.stream {
             Stream::UdSocket(stream) => stream.inner().as_raw_fd(),
         }
+    }
+
+    /// Records from now on what is sent.
+    pub(super) fn record(&mut self, tap: Tap) {
+        self.tap = Some(tap);
     }
 
     /// Notes that the other side has closed.
@@ -140,7 +148,20 @@ impl Connection {
         message: &FromMaster<'_>,
         payload: &[u8],
     ) -> Result<(), SendError> {
-        envelope::append_frame(self.frames(), message, payload)
+        let frames = self.frames();
+        let start = frames.len();
+        envelope::append_frame(frames, message, payload)?;
+        self.tell(start, &[]);
+        Ok(())
+    }
+
+    /// Queues a frame that somebody has made: its body.
+    pub(super) fn send_body(&mut self, body: &[u8]) {
+        // What was recorded, and what was made for a frame, has a length of 32 bits.
+        let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+        let frames = self.frames();
+        frames.extend_from_slice(&length.to_be_bytes());
+        frames.extend_from_slice(body);
     }
 
     /// Queues a message whose payload lies in a submission.
@@ -154,9 +175,19 @@ impl Connection {
             let payload = submission.items.bytes.get(place).unwrap_or_default();
             return self.send(message, payload);
         }
-        envelope::append_head(self.frames(), message, place.len())?;
+        let frames = self.frames();
+        let start = frames.len();
+        envelope::append_head(frames, message, place.len())?;
+        self.tell(start, submission.items.bytes.get(place.clone()).unwrap_or_default());
         self.outbound.push_back(Segment::Payload { submission: Arc::clone(submission), place });
         Ok(())
+    }
+
+    /// Records the frame that begins there in the last segment, if frames are recorded.
+    fn tell(&self, start: usize, payload: &[u8]) {
+        if let (Some(tap), Some(Segment::Frames(frames))) = (&self.tap, self.outbound.back()) {
+            tap.said(frames.get(start..).unwrap_or_default(), payload);
+        }
     }
 
     /// Writes what can be written now. Tells whether all is written, or of no more use.

@@ -34,7 +34,7 @@ impl Supervisor {
         self.strangers.forget(process.child.id());
         if let Some(connection) = process.connection.take() {
             process.unread |= connection.has_undelivered();
-            self.close(connection);
+            self.close(worker, connection);
         }
         if let Some(pipe) = &mut process.stdout {
             pipe.finish(time, &mut self.sink);
@@ -52,6 +52,9 @@ impl Supervisor {
                 None
             }
         };
+        if let Some(tape) = &self.tape {
+            tape.ended(worker.0, exit);
+        }
         // Where the master had a reason to kill it, the reason says more than the signal. Without
         // one somebody else may have killed it: a connection ends before its process does.
         let killed = process.killed && process.reason.is_some();

@@ -140,7 +140,7 @@ impl Guardian {
 
     /// Sees to it that a guardian is at work if there is something to guard. Gives what becomes
     /// readable when it ends.
-    fn appoint(&self) -> Option<Arc<OwnedFd>> {
+    pub(super) fn appoint(&self) -> Option<Arc<OwnedFd>> {
         let mut state = self.state();
         if let Some(running) = &mut state.process {
             match running.shell.try_wait() {

@@ -38,9 +38,11 @@ impl Supervisor {
         process.features =
             [feature::PROGRESS, feature::CANCEL].into_iter().filter(|name| knows(name)).collect();
         let (progress, cancel) = (knows(feature::PROGRESS), knows(feature::CANCEL));
-        // A single answer has none to be kept with, and is written at once anyway.
+        // A single answer has none to be kept with, and is written at once anyway; and what passes
+        // through shared memory would pass by a recording.
         let one_answer = self.plan.settings.one_call || self.plan.surroundings.single_call;
-        if knows(feature::SHARED_OUTPUT) && !one_answer {
+        let shares = !one_answer && self.tape.is_none();
+        if knows(feature::SHARED_OUTPUT) && shares {
             let has_results = knows(feature::SHARED_RESULTS);
             match SharedOutput::new(time, has_results) {
                 Ok(shared_output) => {
@@ -51,7 +53,7 @@ impl Supervisor {
                 Err(error) => log::warn!("cannot make a shared output: {error}"),
             }
         }
-        if knows(feature::SHARED_ARGUMENTS) && !one_answer {
+        if knows(feature::SHARED_ARGUMENTS) && shares {
             self.arena = self.arena.take().or_else(arena::open);
             process.features.extend(self.arena.is_some().then_some(feature::SHARED_ARGUMENTS));
         }
@@ -92,6 +94,9 @@ impl Supervisor {
         decoder: &mut Decoder,
     ) -> Result<(), Breach> {
         while let Some(frame) = decoder.next_frame()? {
+            if let Some(tape) = &self.tape {
+                tape.heard(worker.0, frame);
+            }
             let Some(process) = self.processes.get_mut(&worker) else { return Ok(()) };
             let said = process.session.hear(frame)?;
             self.take(time, worker, said)?;

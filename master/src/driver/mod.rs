@@ -15,6 +15,7 @@ mod functions;
 mod gate;
 mod guardian;
 mod hearing;
+pub(crate) mod lone;
 mod memory;
 mod obeying;
 mod observing;
@@ -55,6 +56,7 @@ use crate::{
     error::Error,
     events::Publisher,
     machine::Settings,
+    recording::Recorder,
     report::{Exit, WorkerReport},
     status::{Counters, PoolStatus},
 };
@@ -70,6 +72,8 @@ pub(crate) struct Plan {
     pub(crate) name: String,
     /// Where it tells what happens.
     pub(crate) events: Publisher,
+    /// Where everything that is said is recorded.
+    pub(crate) recorder: Option<Recorder>,
 }
 
 /// A function to run in each worker before anything else, with its arguments, encoded as one
@@ -280,7 +284,8 @@ impl Handle {
     pub(crate) fn start(plan: Plan) -> Result<Self, Error> {
         checksum::read_ahead(&plan.commands);
         let setup = |error: std::io::Error| Error::Setup(error.to_string());
-        let (supervisor, shared) = supervisor::Supervisor::new(plan).map_err(setup)?;
+        let tape = plan.recorder.as_ref().map(Recorder::begin).transpose()?;
+        let (supervisor, shared) = supervisor::Supervisor::new(plan, tape).map_err(setup)?;
         let supervisor = Box::new(supervisor);
         let thread = std::thread::Builder::new()
             .name("master-supervisor".into())
@@ -434,6 +439,12 @@ impl Drop for Turn<'_> {
             self.shared.desk.put_back(supervisor);
         }
     }
+}
+
+/// The time of day, for people.
+pub(crate) fn since_1970() -> Duration {
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// The one clock of the master.

@@ -88,6 +88,9 @@ impl Supervisor {
                 let pid = process.child.id();
                 let command = self.command_of(group, generation);
                 log::info!("started worker {}, pid {pid}: {command}", slot.0);
+                if let Some(tape) = &self.tape {
+                    tape.started(worker.0, slot.0, pid, &command);
+                }
                 self.publish_of(time, slot.0, Some(pid), EventKind::Started { command });
                 // Nobody asks for that of a pool, where it would only keep a descriptor open.
                 let one_call = self.plan.settings.one_call;
@@ -103,6 +106,10 @@ impl Supervisor {
             }
             Err(NotStarted { error, fault }) => {
                 self.gate.forget(worker);
+                if let Some(tape) = &self.tape {
+                    let command = self.command_of(group, generation);
+                    tape.not_started(worker.0, slot.0, &command, &error.to_string());
+                }
                 let report = WorkerReport {
                     slot: slot.0,
                     pid: None,

@@ -34,6 +34,7 @@ use crate::{
     batch::Submission,
     events::Publisher,
     machine::{Action, Event, Machine, Time, WorkerId},
+    recording::Tape,
     report::WorkerReport,
     status::Counters,
 };
@@ -102,12 +103,14 @@ pub(super) struct Supervisor {
     /// Memory for a large result that a caller waits for.
     pub(super) prepared: Vec<u8>,
     pub(super) events: Publisher,
+    /// Where everything that is said is recorded, if it is.
+    pub(super) tape: Option<Arc<Tape>>,
     pub(super) counters: Counters,
     pub(super) ended: bool,
 }
 
 impl Supervisor {
-    pub(super) fn new(plan: Plan) -> io::Result<(Self, Arc<Shared>)> {
+    pub(super) fn new(plan: Plan, tape: Option<Arc<Tape>>) -> io::Result<(Self, Arc<Shared>)> {
         let poll = mio::Poll::new()?;
         let guardian = Guardian::shared();
         let gate = Gate::open(&guardian)?;
@@ -137,6 +140,7 @@ impl Supervisor {
             arena: None,
             prepared: Vec::new(),
             events: plan.events.clone(),
+            tape,
             counters: Counters::default(),
             plan,
             shared: Arc::clone(&shared),
@@ -547,7 +551,7 @@ impl Supervisor {
         process.unread |= connection.has_broken_delivery();
         if let Some(breach) = breach {
             process.blame(|| breach.to_string());
-            self.close(connection);
+            self.close(worker, connection);
             self.machine.handle(time, Event::Misbehaved { worker });
             return false;
         }
@@ -555,7 +559,7 @@ impl Supervisor {
             Reading::Ended { unread } => {
                 process.unread |= unread || connection.has_undelivered();
                 process.cut_short |= connection.decoder.finish().is_err();
-                self.close(connection);
+                self.close(worker, connection);
                 self.machine.handle(time, Event::Disconnected { worker });
                 false
             }
@@ -571,7 +575,10 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn close(&self, connection: Connection) {
+    pub(super) fn close(&self, worker: WorkerId, connection: Connection) {
+        if let Some(tape) = &self.tape {
+            tape.heard_rest(worker.0, connection.decoder.rest());
+        }
         self.unwatch(connection.raw_fd());
     }
 }

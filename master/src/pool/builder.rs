@@ -18,6 +18,7 @@ use crate::{
     error::Error,
     events::Subscribed,
     machine::{GroupId, Settings},
+    recording::Recorder,
 };
 
 /// How many workers a pool may have: 4096. It is more than a machine has any use for, and bounds
@@ -73,6 +74,7 @@ pub struct PoolBuilder {
     name: String,
     surroundings: Surroundings,
     events: Subscribed,
+    recorder: Option<Recorder>,
 }
 
 impl PoolBuilder {
@@ -205,6 +207,26 @@ impl PoolBuilder {
         self
     }
 
+    /// Records everything that the pool and its workers say to each other; see
+    /// [`crate::recording`]. A recorder is for one pool. What is not written when the recording
+    /// fails is not in it, and the pool goes on: [`Recorder::finish`] tells.
+    ///
+    /// ```
+    /// use master::recording::Recorder;
+    ///
+    /// # let worker = integration_tests::library::worker();
+    /// let recorder = Recorder::to(Vec::new())?;
+    /// let pool = master::Pool::builder().worker(worker).processes(1).record(&recorder).build()?;
+    /// assert_eq!(pool.apply::<i64>("square", (5,))?, 25);
+    /// drop(pool);
+    /// recorder.finish()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn record(mut self, recorder: &Recorder) -> Self {
+        self.recorder = Some(recorder.clone());
+        self
+    }
+
     /// Starts the workers. They get ready by themselves: the first call waits for them.
     ///
     /// ```
@@ -279,7 +301,8 @@ impl PoolBuilder {
             false => self.workers.into_iter().map(|(command, _)| command).collect(),
         };
         let (surroundings, name, events) = (self.surroundings, self.name, self.events.0);
-        Ok(Plan { commands, settings, initializer, surroundings, name, events })
+        let recorder = self.recorder;
+        Ok(Plan { commands, settings, initializer, surroundings, name, events, recorder })
     }
 
     /// The group of each slot: kinds with a count have so many, the others share what is left

@@ -11,11 +11,14 @@ use std::{
 use super::{MAX_PROCESSES, Pool};
 use crate::{
     command::WorkerCommand,
-    driver::{Command, Handle},
+    driver::{Command, Handle, Status, now},
     error::Error,
     events::Events,
-    status::PoolStatus,
+    status::{PoolStatus, WorkerState, WorkerStatus},
 };
+
+/// How long to wait before another look at whether workers are ready, which nobody announces.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 impl Pool {
     /// How things stand: every worker, what waits and runs, and what has happened so far. After
@@ -50,6 +53,21 @@ impl Pool {
             let counters = self.life.handle.status().counters;
             PoolStatus { workers: Vec::new(), waiting: 0, running: 0, counters }
         }))
+    }
+
+    /// Waits until no worker is starting any more, or the pool cannot work, for so long at most.
+    pub(crate) fn wait_until_ready(&self, timeout: Duration) {
+        let deadline = now().checked_add(timeout);
+        let is_over = |status: &Status| status.failure.is_some() || status.ended;
+        while deadline.is_none_or(|deadline| now() < deadline) {
+            let is_ready = self.status().is_ok_and(|status| {
+                let starts = |worker: &WorkerStatus| worker.state == WorkerState::Starting;
+                !status.workers.is_empty() && !status.workers.iter().any(starts)
+            });
+            if is_ready || self.life.handle.wait(Some(LOOK_AGAIN), is_over) {
+                return;
+            }
+        }
     }
 
     /// What happens in the pool from now on. [`PoolBuilder::events`](crate::PoolBuilder::events)

@@ -42,6 +42,7 @@ impl Task {
             initializer: self.initializer.clone().map(Initializer::new).transpose()?,
             surroundings: self.surroundings.clone(),
             name: name.to_owned(),
+            recorder: None,
             events: Publisher::default(),
         })?);
         handle

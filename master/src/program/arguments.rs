@@ -22,12 +22,14 @@ use crate::{
 mod check;
 mod deferred;
 mod help;
+mod recordings;
 mod supervision;
 mod surroundings;
 
 pub use self::{
     check::CheckArguments,
     deferred::Deferred,
+    recordings::{CompareArguments, FramesArguments, ReplayArguments},
     supervision::SupervisionOptions,
     surroundings::{Cpus, Limit, SurroundingsOptions, Variable},
 };
@@ -87,6 +89,15 @@ pub enum Verb {
     /// Try whether a worker keeps to the protocol
     #[command(after_help = help::CHECK)]
     Check(Deferred<CheckArguments>),
+    /// Print a recording of `--record`, a line for each frame
+    #[command(after_help = help::FRAMES)]
+    Frames(Deferred<FramesArguments>),
+    /// Play a recording to another worker and print where its answers differ
+    #[command(after_help = help::REPLAY)]
+    Replay(Deferred<ReplayArguments>),
+    /// Make the same calls on two workers and print where they differ
+    #[command(after_help = help::COMPARE)]
+    Compare(Deferred<CompareArguments>),
 }
 
 /// The arguments of `master map` and `master starmap`.
@@ -299,7 +310,8 @@ impl Arguments {
             Verb::Starmap(map) => map.check_starmap().and_then(|()| map.workers.check_checksums()),
             Verb::Apply(apply) => apply.workers.check_checksums(),
             Verb::Run(run) => run.0.split_calls().and_then(|()| run.workers.check_checksums()),
-            Verb::Workers(_) | Verb::Check(_) => Ok(()),
+            Verb::Compare(compare) => compare.workers.check_checksums(),
+            Verb::Workers(_) | Verb::Frames(_) | Verb::Replay(_) | Verb::Check(_) => Ok(()),
         };
         let Err((kind, message)) = checked else { return Ok(arguments) };
         // The verb knows its own usage, which belongs to the message.

@@ -21,6 +21,7 @@ use super::{
     signals::{self, Steered, Wish},
     status::ExitStatus,
     steering::{self, Replacements},
+    taping::Taping,
     worker_commands,
 };
 use crate::{
@@ -44,7 +45,7 @@ pub(super) fn map(arguments: MapArguments, spread: Spread) -> Result<ExitStatus,
     let (inputs, place) = if known > 0 {
         (Inputs::from_arguments(format, arguments.inputs), String::new())
     } else {
-        let (stream, place) = open(arguments.input.as_ref())?;
+        let (stream, place) = open_input(arguments.input.as_ref())?;
         (Inputs::from_stream(format, stream), place)
     };
     // A worker that would find nothing to do is not started.
@@ -74,7 +75,9 @@ pub(super) fn apply(arguments: ApplyArguments) -> Result<ExitStatus, Refusal> {
 }
 
 /// What to read, and what to call it in messages.
-fn open(file: Option<&std::path::PathBuf>) -> Result<(Box<dyn Read + Send>, String), Refusal> {
+pub(super) fn open_input(
+    file: Option<&std::path::PathBuf>,
+) -> Result<(Box<dyn Read + Send>, String), Refusal> {
     let Some(path) = file else {
         return Ok((Box::new(io::stdin()), "standard input, ".to_owned()));
     };
@@ -142,6 +145,7 @@ struct Plan<'a> {
 struct Run {
     pool: Arc<Pool>,
     log: Option<EventLog>,
+    tape: Option<Taping>,
     feeder: Feeder,
     stream: Stream,
     stop: InputStop,
@@ -166,6 +170,7 @@ impl Run {
         let Plan { pool, supervision, workers } = plan;
         let pool = supervision.apply(pool);
         let (pool, log) = EventLog::start(pool, supervision.events.as_deref())?;
+        let (pool, tape) = Taping::start(pool, supervision.record.as_deref())?;
         let signals = signals::catch(Steered::Pool)?;
         let pool = Arc::new(pool.build()?);
         let (feeder, stream) =
@@ -178,21 +183,21 @@ impl Run {
             replacements: Replacements::default(),
         };
         let ended = signals.handle(ending)?;
-        Ok(Self { pool, log, feeder, stream, stop, ended })
+        Ok(Self { pool, log, tape, feeder, stream, stop, ended })
     }
 
     /// A single call; its errors need no number.
     fn one(mut self, item: Items) -> ExitStatus {
         self.feeder.feed(item, Some(1));
-        let Self { pool, log, feeder, stream, stop, ended } = self;
+        let Self { pool, log, tape, feeder, stream, stop, ended } = self;
         drop(feeder);
         let tally = print_all(stream, &stop, |_| String::new());
-        finish(&pool, log, tally, &ended)
+        finish(&pool, log, tape, tally, &ended)
     }
 
     /// A call for each input, while the inputs are read.
     fn all(self, input: Input) -> ExitStatus {
-        let Self { pool, log, mut feeder, stream, stop, ended } = self;
+        let Self { pool, log, tape, mut feeder, stream, stop, ended } = self;
         // Empty while the input is being read: a reader that still waits at the end was stopped,
         // and nothing went wrong with it.
         let noted: Arc<Mutex<Result<(), String>>> = Arc::new(Mutex::new(Ok(())));
@@ -211,7 +216,7 @@ impl Run {
             complain(&error);
             tally.status = tally.status.combine(ExitStatus::Usage);
         }
-        finish(&pool, log, tally, &ended)
+        finish(&pool, log, tape, tally, &ended)
     }
 }
 
@@ -299,6 +304,7 @@ impl Tally {
 fn finish(
     pool: &Pool,
     log: Option<EventLog>,
+    tape: Option<Taping>,
     tally: Result<Tally, Closed>,
     ended: &signals::Ended,
 ) -> ExitStatus {
@@ -306,7 +312,7 @@ fn finish(
     if let Some(log) = log {
         log.finish();
     }
-    status
+    tape.map_or(status, |tape| status.combine(tape.finish()))
 }
 
 fn tell_end(pool: &Pool, tally: Result<Tally, Closed>, ended: &signals::Ended) -> ExitStatus {

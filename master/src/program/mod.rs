@@ -6,6 +6,7 @@
 //! - [`input`]: inputs to encoded items;
 //! - [`json`]: JSON to MessagePack and back, exactly;
 //! - `calls`, `processes`, `workers` and `check`: what the verbs do;
+//! - `frames`, `replay` and `compare`: what the verbs about recordings and swaps do;
 //! - `output`, `events` and `signals`: results, complaints, what happens, and the end;
 //! - `steering`: what signals ask of a pool other than to end;
 //! - [`status`]: what the exit status says.
@@ -13,19 +14,23 @@
 pub mod arguments;
 mod calls;
 mod check;
+mod compare;
 mod decimal;
 pub mod duration;
 mod events;
+mod frames;
 pub mod input;
 pub mod json;
 mod message_pack;
 mod output;
 mod processes;
+mod replay;
 mod search;
 mod signals;
 pub mod size;
 pub mod status;
 mod steering;
+mod taping;
 mod workers;
 
 use std::process::ExitCode;
@@ -61,6 +66,9 @@ fn run(arguments: Arguments) -> ExitStatus {
         Verb::Run(run) => processes::run(run.0),
         Verb::Workers(workers) => workers::list(&workers),
         Verb::Check(arguments) => check::check(&arguments),
+        Verb::Frames(frames) => frames::print(&frames),
+        Verb::Replay(replay) => replay::replay(replay.0),
+        Verb::Compare(compare) => compare::compare(compare.0),
     };
     ended.unwrap_or_else(|Refusal { status, message }| {
         complain(&message);

@@ -64,6 +64,7 @@ fn start(search: &SearchPath, path: &Path, timeout: Duration) -> Result<Arc<Hand
         surroundings: Surroundings::default(),
         name: "master workers".into(),
         events: crate::events::Publisher::default(),
+        recorder: None,
     };
     Handle::start(plan).map(Arc::new).map_err(|error| error.to_string())
 }

@@ -24,6 +24,9 @@ Examples:
   master run square 10 1 ::: cube 15          a process for each call, at once
   master workers                              the workers on PATH
   master check 'worker --conformance'         whether one keeps to the protocol
+  master frames FILE                          what was recorded by --record FILE
+  master replay FILE --worker A               what A answers to the same
+  master compare --worker A --worker B square 2 3     where two workers differ
 
 A worker is an executable that speaks the protocol. Unless --worker names
 another it is the `worker` on PATH, or else the one beside this program.
@@ -35,7 +38,7 @@ standard error. A task that fails does not stop the others.
 Exit status (where several apply: a signal, then 3, 2, 1):
   0    every task completed, or standard output was closed early
   1    a task failed, timed out, was cancelled, or was lost with its worker; or
-       results could not be written
+       results, or the recording of --record, could not be written
   2    the command line or the input cannot be read
   3    the pool cannot work: no worker, workers that do not start, a failing
        initializer, or a function that no worker has
@@ -128,3 +131,55 @@ Exit status:
   1    a required requirement fails
   2    the command line cannot be read
   3    there is no such worker, or a required requirement could not be tested";
+
+pub(super) const FRAMES: &str = "\
+Examples:
+  master map --record recording square 2 3
+  master frames recording
+  master frames recording --errors
+  master frames recording --json | jq 'select(.message == \"call\").payload'
+
+A line has the time in seconds, the seat and the number of the worker, and
+what it said (<-), was told (->), or what became of it (--). A worker is one
+process, and several may have had a seat one after another.
+
+In what is printed {\"$bin\":\"00ff\"} is binary data, and {\"$ext\":[7,\"00ff\"]} an
+extension type. With --json floats are {\"$float\":\"1.5\"}, as in the vectors of
+the protocol, so that every value can be told from every other.
+
+Exit status: 0, or 2 for a file that is no recording or is damaged. What comes
+before the damage is printed.";
+
+pub(super) const COMPARE_WORKER: &str = "\
+A worker to compare, twice: a command in quotes, whose first word is a path or the name of an \
+executable on PATH, with or without `worker-` before it";
+
+pub(super) const COMPARE: &str = "\
+Examples:
+  master compare --worker worker --worker ./new-worker square 2 3 4
+  seq 100000 | master compare --worker old --worker new square --processes 2
+  master compare --worker old --worker new --tolerance 1e-9 area --input shapes
+
+Each difference is a line with the number of the input and both sides; A is the
+first worker, B the second. Values are compared by what they mean: integers
+whatever their form, floats of either size, maps in any order. Errors are the
+same if their kind is. How many inputs were equal, and who is faster, is told on
+standard error. The two work in turns, so that neither disturbs the other.
+
+Exit status: 0 if all inputs were equal, 1 if not, 2 for the command line or the
+input, 3 if the workers of one side cannot work.";
+
+pub(super) const REPLAY: &str = "\
+Examples:
+  master map --record recording square 2 3 4
+  master replay recording --worker ./new-worker
+  master replay recording --worker new --timeout 10s --tolerance 1e-9
+
+For each worker of the recording a new one is started and told what that one was
+told, and its answers are compared with those that were recorded: values by what
+they mean, errors by their kind. Each difference is a line; how many answers
+were compared, and what was left out, is told on standard error. Left out is
+what was never answered, what was cancelled, and what follows a missing answer.
+
+Exit status: 0 if there was no difference, 1 if there was, 2 for the command
+line, or a recording that cannot be read, 3 if the worker cannot be used.";

@@ -60,6 +60,11 @@ pub struct SupervisionOptions {
     /// Write what happens to workers and calls to FILE, a JSON object a line
     #[arg(long, value_name = "FILE")]
     pub events: Option<PathBuf>,
+    /// Record all that `master` and its workers say to each other in FILE, for `master frames`
+    /// and `master replay`. Meanwhile nothing passes through shared memory, which is slower for
+    /// large values
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
 }
 
 impl SupervisionOptions {
