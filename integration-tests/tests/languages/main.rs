@@ -1,5 +1,6 @@
-//! Workers in other languages, written from `SPEC.md` alone: in C and in Node, and the reference
-//! worker beside them, which shows that what is asked here can be done.
+//! Workers in other languages: in C and in Node, written from `SPEC.md` alone, with the reference
+//! worker beside them, which shows that what is asked here can be done; and the package for Python,
+//! which has tests of its own.
 //!
 //! What the machine has no compiler or interpreter for is left out with a line that says so. With
 //! the variable `CI` set, nothing may be missing.
@@ -15,6 +16,7 @@ mod conformance;
 mod leaving;
 mod malformed;
 mod peer;
+mod python;
 mod vectors;
 mod workers;
 
