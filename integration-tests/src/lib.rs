@@ -9,6 +9,7 @@
 //! - [`running`]: a run that is under way, and one that has finished;
 //! - [`leftovers`]: finds what a run left behind;
 //! - [`this_process`]: counts what the process of a test itself has;
+//! - [`installing`]: builds workers in other languages;
 //! - [`library`]: what tests of the library `master` share;
 //! - [`misbehaving`]: the worker that misbehaves.
 
@@ -22,6 +23,7 @@
 )]
 
 pub mod executables;
+pub mod installing;
 pub mod leftovers;
 pub mod library;
 pub mod misbehaving;

@@ -15,7 +15,7 @@ use crate::{
     figures::argument,
     measure,
     options::Options,
-    peers::Peers,
+    peers::{Peers, sources},
     subject::{Kind, Subject},
 };
 
@@ -102,6 +102,20 @@ impl Context {
         Subject::new(Kind::Ours, name, Ok(words))
     }
 
+    /// Ours, with the worker in Python.
+    pub(crate) fn ours_in_python(&self, name: &str, run: &str, parameters: &str) -> Subject {
+        let words = self.peers.worker_python.clone().map(|worker| {
+            let mut words = measure::words(run, parameters);
+            for (name, value) in [("worker=", worker), ("serves=", python_functions())] {
+                let mut word = OsString::from(name);
+                word.push(value);
+                words.push(word);
+            }
+            words
+        });
+        Subject::new(Kind::Ours, name, words)
+    }
+
     /// `worker=` the worker that is measured.
     pub(crate) fn worker_parameter(&self) -> OsString {
         let mut word = OsString::from("worker=");
@@ -149,6 +163,11 @@ impl Context {
         let parameters = parameters.into_iter().chain([path]);
         self.wrapped((Kind::Ours, name), run, parameters, Ok(program))
     }
+}
+
+/// The functions that the Python peers call.
+fn python_functions() -> PathBuf {
+    sources().join("python/tasks.py")
 }
 
 /// Where runs put what is not part of the project.

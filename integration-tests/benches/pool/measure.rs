@@ -25,6 +25,7 @@ const RUNS: &[(&str, Run)] = &[
     ("ours-bytes", ours::bytes::run),
     ("ours-start", ours::start::run),
     ("ours-burn", ours::burn::run),
+    ("ours-burn-python", ours::burn::python),
     ("ours-growth", ours::growth::run),
     ("ours-memory", ours::memory::run),
     ("cold", wrapped::cold),

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use integration_tests::workspace;
+use integration_tests::{installing::python_package, workspace};
 
 use crate::{
     context::target,
@@ -28,6 +28,8 @@ type Found = Result<PathBuf, String>;
 pub(crate) struct Peers {
     /// The interpreter of an environment in which the Python peers are.
     pub(crate) python: Found,
+    /// The program `worker-python`.
+    pub(crate) worker_python: Found,
     /// The directory with the Node peers and the scripts for them.
     pub(crate) node: Found,
     /// GNU parallel.
@@ -40,7 +42,7 @@ impl Peers {
     /// None of them, for this reason.
     pub(crate) fn without(reason: &str) -> Self {
         let none = || Err(reason.to_owned());
-        Self { python: none(), node: none(), parallel: none(), rust: none() }
+        Self { python: none(), worker_python: none(), node: none(), parallel: none(), rust: none() }
     }
 
     /// Installs what is not there yet.
@@ -55,6 +57,7 @@ impl Peers {
         };
         Self {
             python: install("python", python),
+            worker_python: install("worker-python", worker_python),
             node: install("node", node),
             parallel: install("parallel", parallel),
             rust: install("rust", rust),
@@ -126,6 +129,15 @@ fn python(directory: &Path) -> Found {
         run(interpreter.to_str().ok_or("a path that is not UTF-8")?, &arguments, &sources())
     })?;
     Ok(interpreter)
+}
+
+/// No peer, but ours; it takes the same interpreter.
+fn worker_python(directory: &Path) -> Found {
+    let programs = python_package(directory, "").map_err(|problem| {
+        println!("{problem}");
+        "the package for Python could not be installed"
+    })?;
+    Ok(programs.join("worker-python"))
 }
 
 fn node(directory: &Path) -> Found {

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 
 
 def argument(task):
@@ -23,6 +24,22 @@ def burn(rounds):
     for _ in range(rounds):
         state = (state * 1103515245 + 12345) & 0x7FFFFFFF
     return state
+
+
+def rounds_per_ms():
+    best = 0
+    for _ in range(5):
+        began = time.perf_counter()
+        burn(20_000)
+        best = max(best, 20_000 / (time.perf_counter() - began) / 1e3)
+    return best
+
+
+def burn_serially(arguments):
+    """Gives the seconds that it takes, and the results."""
+    began = time.perf_counter()
+    results = [burn(rounds) for rounds in arguments]
+    return time.perf_counter() - began, results
 
 
 def wait_for_all(path):

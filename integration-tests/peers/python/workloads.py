@@ -9,7 +9,7 @@ import json
 import sys
 import time
 
-from tasks import argument, burn, echo, square, wait_for_all
+from tasks import argument, burn, burn_serially, echo, rounds_per_ms, square, wait_for_all
 
 WARM_UP = 1000
 
@@ -115,9 +115,7 @@ def burning(start, workers, tasks, ms, long=1):
     rounds = round(rounds_per_ms() * ms)
     arguments = [rounds] * tasks
     arguments[tasks // 2] *= long
-    began = time.perf_counter()
-    expected = [burn(rounds) for rounds in arguments]
-    serial = time.perf_counter() - began
+    serial, expected = burn_serially(arguments)
     with start() as peer:
         list(peer.in_chunks(burn, [1] * workers))
         began = time.perf_counter()
@@ -125,15 +123,6 @@ def burning(start, workers, tasks, ms, long=1):
         seconds = time.perf_counter() - began
         assert results == expected
     return {"seconds": seconds, "speed_up": serial / seconds}
-
-
-def rounds_per_ms():
-    best = 0
-    for _ in range(5):
-        began = time.perf_counter()
-        burn(20_000)
-        best = max(best, 20_000 / (time.perf_counter() - began) / 1e3)
-    return best
 
 
 def cold(start, workers):

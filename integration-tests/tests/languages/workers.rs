@@ -1,15 +1,17 @@
 //! The workers under test, built and installed below the target directory when the first test asks.
 
 use std::{
-    ffi::OsStr,
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     sync::OnceLock,
 };
 
-use integration_tests::{check_all, executables, workspace};
+use integration_tests::{
+    check_all, executables,
+    installing::{command, python_package, run},
+    workspace,
+};
 use rustix::fs::{FlockOperation, flock};
 
 /// A worker with the conformance functions.
@@ -71,7 +73,8 @@ pub(crate) fn python_programs() -> Option<&'static Path> {
     static PROGRAMS: OnceLock<Option<PathBuf>> = OnceLock::new();
     let programs = PROGRAMS.get_or_init(|| {
         let (directory, _lock) = directory();
-        let words = python(&directory.join("python")).map(|programs| vec![programs]);
+        let programs = python_package(&directory.join("python"), "[test]");
+        let words = programs.map(|programs| vec![programs]);
         found("Python", words).map(|mut worker| worker.words.swap_remove(0))
     });
     programs.as_deref()
@@ -126,60 +129,4 @@ fn node(directory: &Path) -> Result<Vec<PathBuf>, String> {
     version.arg("--version");
     run(version, "node")?;
     Ok(vec!["node".into(), directory.join("worker.js")])
-}
-
-/// Installs the package into an environment of its own, anew where it has changed.
-fn python(directory: &Path) -> Result<PathBuf, String> {
-    let mut version = command("python3");
-    version.args(["-c", "import sys; print(sys.executable, sys.version)"]);
-    let mut state = run(version, "python3")?;
-    let package = workspace().join("worker/python");
-    let mut files = vec![package.join("pyproject.toml"), package.join("README.md")];
-    let modules = fs::read_dir(package.join("src/pool_worker")).unwrap();
-    files.extend(modules.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()));
-    files.sort();
-    for file in &files {
-        state.extend(file.as_os_str().as_encoded_bytes());
-        state.extend(fs::read(file).unwrap());
-    }
-    let (environment, installed) = (directory.join("environment"), directory.join("installed"));
-    if fs::read(&installed).ok().as_ref() != Some(&state) {
-        let _ = fs::remove_dir_all(directory);
-        // From a copy, as what builds a package leaves files beside its source.
-        for file in &files {
-            let copy = directory.join("source").join(file.strip_prefix(&package).unwrap());
-            fs::create_dir_all(copy.parent().unwrap()).unwrap();
-            fs::copy(file, copy).unwrap();
-        }
-        let mut make = command("python3");
-        make.args(["-m", "venv"]).arg(&environment);
-        run(make, "python3 -m venv")?;
-        let mut install = command(environment.join("bin/python"));
-        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-        install.current_dir(directory).arg("./source[test]");
-        run(install, "pip install worker/python")?;
-        fs::write(&installed, state).unwrap();
-    }
-    Ok(environment.join("bin"))
-}
-
-#[expect(clippy::disallowed_methods, reason = "what builds workers runs apart from what is tested")]
-fn command(program: impl AsRef<OsStr>) -> Command {
-    Command::new(program)
-}
-
-/// What it prints, if it succeeds.
-fn run(mut command: Command, name: &str) -> Result<Vec<u8>, String> {
-    let output = command.stdin(Stdio::null()).output();
-    let output = output.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => format!("there is no `{name}` on PATH"),
-        _ => format!("`{name}` cannot be run: {error}"),
-    })?;
-    match output.status.success() {
-        true => Ok(output.stdout),
-        false => {
-            let said = [output.stderr, output.stdout].concat();
-            Err(format!("`{name}` failed: {}", String::from_utf8_lossy(&said)))
-        }
-    }
 }

@@ -34,3 +34,22 @@ pub(crate) fn run(parameters: &Parameters, _: &[String]) -> Figures {
     let seconds = time.as_secs_f64();
     figures([("seconds", seconds), ("speed_up", parameters.get::<f64>("work") / seconds)])
 }
+
+/// `tasks` and `ms`: of one task. Calibrated and compared as the Python peers do it, in one of the
+/// workers.
+pub(crate) fn python(parameters: &Parameters, _: &[String]) -> Figures {
+    let pool = pool(parameters);
+    let tasks: usize = parameters.get("tasks");
+    let per_ms: f64 = pool.apply("rounds_per_ms", ()).expect("the task is fine");
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small enough")]
+    let rounds = (per_ms * parameters.get::<f64>("ms")).round() as u64;
+    let (serial, expected): (f64, Vec<u64>) =
+        pool.apply("burn_serially", (vec![rounds; tasks],)).expect("the task is fine");
+    pool.map_chunked::<_, u64>("burn", [1; 64], 1).expect("the tasks are fine");
+    let began = Instant::now();
+    let results: Vec<u64> = pool.map("burn", vec![rounds; tasks]).expect("the tasks are fine");
+    let seconds = began.elapsed().as_secs_f64();
+    assert_eq!(results, expected);
+    finish(&pool);
+    figures([("seconds", seconds), ("speed_up", serial / seconds)])
+}

@@ -9,16 +9,18 @@ use crate::{
     limits::bytes::per_second,
 };
 
-/// `size`: bytes of a message; `form`: `typed`, where both ends decode them, or `encoded`, where
-/// neither does.
+/// `size`: bytes of a message; `form`: `typed`, where both ends decode them, `encoded`, where neither
+/// does, or `echo`, the same as `typed` by the function that Python has for it.
 pub(crate) fn run(parameters: &Parameters, _: &[String]) -> Figures {
     let pool = pool(parameters);
     let size: usize = parameters.get("size");
     let sent: Vec<u8> = (0..size).map(|index| (index % 251) as u8).collect();
     let ends = |bytes: &[u8]| (bytes.len(), bytes.first().copied(), bytes.last().copied());
-    let figures = match parameters.get::<String>("form").as_str() {
-        "typed" => {
-            let echo = || pool.apply::<ByteBuf>("bytes", (Bytes::new(&sent),)).expect("bytes");
+    let form: String = parameters.get("form");
+    let figures = match form.as_str() {
+        "typed" | "echo" => {
+            let function = if form == "echo" { "echo" } else { "bytes" };
+            let echo = || pool.apply::<ByteBuf>(function, (Bytes::new(&sent),)).expect("bytes");
             assert!(echo() == sent, "other bytes came back");
             per_second(size, || assert_eq!(ends(&echo()), ends(&sent)))
         }

@@ -6,6 +6,7 @@ pub(crate) mod growth;
 mod memory;
 mod one_by_one;
 mod processor;
+mod python;
 mod start;
 
 use crate::{context::Context, row::Row};
@@ -23,16 +24,6 @@ pub(crate) fn all(context: &Context) -> Vec<Row> {
         command_line::lines(context),
         growth::row(context),
         memory::row(context),
-        python(),
+        python::row(context),
     ]
-}
-
-/// Row 11, which has nothing to measure yet.
-fn python() -> Row {
-    Row::new(
-        11,
-        "the Python SDK's worker",
-        "No-op tasks one by one, 1 MiB of bytes and tasks of 10 ms, behind the pool, are to be \
-         ahead of `multiprocessing.Pool` in each. There is no Python SDK yet.",
-    )
 }
