@@ -37,6 +37,8 @@ struct Place {
     taken: u64,
     /// The supervisor's thread is to take it at once.
     summoned: bool,
+    /// The supervisor's thread waits until it is put back.
+    awaited: bool,
     /// It was lost in a panic.
     lost: bool,
 }
@@ -102,7 +104,7 @@ impl Desk {
         let mut place = self.lock();
         place.summoned = supervisor.has_something_to_do();
         place.supervisor = Some(supervisor);
-        if place.summoned || place.wanted > 0 {
+        if place.summoned || place.awaited || place.wanted > 0 {
             drop(place);
             self.changed.notify_all();
         }
@@ -142,6 +144,15 @@ impl Desk {
             }
             // Whoever has it now sees for himself what there is to do.
             place.summoned &= place.supervisor.is_some();
+            // One caller has had it all the while, and may have it for long: to look again and again
+            // would take the CPU from workers. Those who call again and again are not to notify.
+            if place.supervisor.is_none() && place.taken == taken {
+                place.awaited = true;
+                let driven = |place: &mut Place| place.supervisor.is_none() && !place.lost;
+                let waited = self.changed.wait_while(place, driven);
+                place = waited.unwrap_or_else(PoisonError::into_inner);
+                place.awaited = false;
+            }
         }
     }
 }
