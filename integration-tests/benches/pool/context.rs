@@ -38,6 +38,8 @@ pub(crate) struct Context {
     pub(crate) lines: PathBuf,
     /// Rounds of the work for the processor in a millisecond.
     pub(crate) rounds_per_ms: u64,
+    /// The same in Python.
+    pub(crate) python_rounds_per_ms: u64,
 }
 
 impl Context {
@@ -54,6 +56,7 @@ impl Context {
         context.master = master;
         context.write_lines();
         context.rounds_per_ms = rounds_per_ms(&context.bench_worker);
+        context.python_rounds_per_ms = python_rounds_per_ms(&context.peers);
         context
     }
 
@@ -71,6 +74,7 @@ impl Context {
             bench_worker: PathBuf::from(env!("CARGO_BIN_EXE_bench-worker")),
             lines: directory().join("lines.json"),
             rounds_per_ms: 1,
+            python_rounds_per_ms: 1,
         }
     }
 
@@ -204,4 +208,17 @@ fn rounds_per_ms(worker: &Path) -> u64 {
     });
     let best = tries.min().unwrap_or(Duration::from_secs(1));
     (ROUNDS as f64 / best.as_secs_f64() / 1e3) as u64
+}
+
+/// As the functions that Python calls measure it themselves.
+fn python_rounds_per_ms(peers: &Peers) -> u64 {
+    let Ok(interpreter) = &peers.python else { return 1 };
+    let output = Command::new(interpreter)
+        .args(["-c", "from tasks import rounds_per_ms; print(int(rounds_per_ms()))"])
+        .current_dir(sources().join("python"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .expect("the interpreter starts");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    printed.trim().parse().expect("it prints a number")
 }

@@ -35,13 +35,6 @@ def rounds_per_ms():
     return best
 
 
-def burn_serially(arguments):
-    """Gives the seconds that it takes, and the results."""
-    began = time.perf_counter()
-    results = [burn(rounds) for rounds in arguments]
-    return time.perf_counter() - began, results
-
-
 def wait_for_all(path):
     """Connects to whoever counts, and returns when that one closes the connection."""
     with socket.socket(socket.AF_UNIX) as connection:

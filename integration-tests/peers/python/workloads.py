@@ -9,7 +9,7 @@ import json
 import sys
 import time
 
-from tasks import argument, burn, burn_serially, echo, rounds_per_ms, square, wait_for_all
+from tasks import argument, burn, echo, rounds_per_ms, square, wait_for_all
 
 WARM_UP = 1000
 
@@ -115,7 +115,9 @@ def burning(start, workers, tasks, ms, long=1):
     rounds = round(rounds_per_ms() * ms)
     arguments = [rounds] * tasks
     arguments[tasks // 2] *= long
-    serial, expected = burn_serially(arguments)
+    began = time.perf_counter()
+    expected = [burn(rounds) for rounds in arguments]
+    serial = time.perf_counter() - began
     with start() as peer:
         list(peer.in_chunks(burn, [1] * workers))
         began = time.perf_counter()
@@ -123,6 +125,20 @@ def burning(start, workers, tasks, ms, long=1):
         seconds = time.perf_counter() - began
         assert results == expected
     return {"seconds": seconds, "speed_up": serial / seconds}
+
+
+def calls_of_burn(start, workers, tasks, rounds, call):
+    """In chunks by `map`, or one by one."""
+    tasks, rounds = int(tasks), int(rounds)
+    expected = burn(rounds)
+    with start() as peer:
+        run = peer.in_chunks if call == "map" else peer.one_by_one
+        list(peer.one_by_one(burn, [1] * 64))
+        began = time.perf_counter()
+        results = list(run(burn, [rounds] * tasks))
+        seconds = time.perf_counter() - began
+        assert results == [expected] * tasks
+    return {"seconds": seconds}
 
 
 def cold(start, workers):

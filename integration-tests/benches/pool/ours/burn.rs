@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use master::Pool;
+
 use super::{finish, pool};
 use crate::figures::{Figures, Parameters, figures};
 
@@ -19,14 +21,7 @@ pub(crate) fn run(parameters: &Parameters, _: &[String]) -> Figures {
     pool.map_chunked::<_, u64>("burn", [1; 64], 1).expect("the tasks are fine");
     let expected = usual.wrapping_mul(tasks as u64 - 1).wrapping_add(middle);
     let began = Instant::now();
-    let results: Vec<u64> = match parameters.get::<String>("call").as_str() {
-        "map" => pool.map("burn", rounds).expect("the tasks are fine"),
-        "imap_unordered" => {
-            let results = pool.imap_unordered("burn", rounds).expect("the pool works");
-            results.collect::<Result<_, _>>().expect("the tasks are fine")
-        }
-        call => panic!("unknown call {call}"),
-    };
+    let results = call(&pool, parameters, rounds);
     let time = began.elapsed();
     assert_eq!(results.len(), tasks);
     assert_eq!(results.into_iter().fold(0, u64::wrapping_add), expected);
@@ -35,8 +30,7 @@ pub(crate) fn run(parameters: &Parameters, _: &[String]) -> Figures {
     figures([("seconds", seconds), ("speed_up", parameters.get::<f64>("work") / seconds)])
 }
 
-/// `tasks` and `ms`: of one task. Calibrated and compared as the Python peers do it, in one of the
-/// workers.
+/// The same with the worker in Python: `tasks`, `rounds` and `call`, without `work`.
 pub(crate) fn python(parameters: &Parameters, _: &[String]) -> Figures {
     let pool = pool(parameters);
     let tasks: usize = parameters.get("tasks");
@@ -44,12 +38,20 @@ pub(crate) fn python(parameters: &Parameters, _: &[String]) -> Figures {
     let expected: u64 = pool.apply("burn", (rounds,)).expect("the task is fine");
     pool.map_chunked::<_, u64>("burn", [1; 64], 1).expect("the tasks are fine");
     let began = Instant::now();
-    let results: Vec<u64> = match parameters.get::<String>("call").as_str() {
-        "map" => pool.map("burn", vec![rounds; tasks]).expect("the tasks are fine"),
-        _ => pool.map_chunked("burn", vec![rounds; tasks], 1).expect("the tasks are fine"),
-    };
+    let results = call(&pool, parameters, vec![rounds; tasks]);
     let seconds = began.elapsed().as_secs_f64();
     assert_eq!(results, vec![expected; tasks]);
     finish(&pool);
     figures([("seconds", seconds)])
+}
+
+fn call(pool: &Pool, parameters: &Parameters, rounds: Vec<u64>) -> Vec<u64> {
+    match parameters.get::<String>("call").as_str() {
+        "map" => pool.map("burn", rounds).expect("the tasks are fine"),
+        "imap_unordered" => {
+            let results = pool.imap_unordered("burn", rounds).expect("the pool works");
+            results.collect::<Result<_, _>>().expect("the tasks are fine")
+        }
+        call => panic!("unknown call {call}"),
+    }
 }
