@@ -42,6 +42,13 @@ def test_without_a_master_it_says_how_it_is_used(write: Write) -> None:
     assert run(write("def f(): pass"), WORKER_TOKEN="x")[0] == 2
 
 
+def test_with_a_master_it_says_only_what_is_wrong() -> None:
+    status, stdout, stderr = run(WORKER_ADDRESS="/nowhere", WORKER_TOKEN="x")
+    assert (status, stdout) == (2, "")
+    assert stderr.startswith("worker-python: there is no module or file to serve; give one or more")
+    assert stderr.count("\n") == 1
+
+
 def test_help_and_version() -> None:
     status, stdout, stderr = run("--help")
     assert (status, stderr) == (0, "") and "Usage:" in stdout

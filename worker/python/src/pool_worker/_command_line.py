@@ -63,7 +63,8 @@ def main() -> NoReturn:
     try:
         arguments = _parse(words)
     except _UsageError as error:
-        complain(f"{_NAME}: {error}\n\n{_USAGE}")
+        # Whoever started a master has no use for how to start one.
+        complain(f"{_NAME}: {error}" + (f"\n\n{_USAGE}" if launch is None else ""))
         leave(EXIT_USAGE)
     worker = _load(arguments)
     if arguments.call is not None:
@@ -91,7 +92,9 @@ def _parse(words: List[str]) -> _Arguments:
         else:
             modules.append(word)
     if not modules and not any(options.values()):
-        raise _UsageError("there is no module or file to serve")
+        raise _UsageError(
+            f"there is no module or file to serve; give one or more, such as `{_NAME} tasks.py`"
+        )
     return _Arguments(modules, options["--conformance"], options["--callables"], call)
 
 
