@@ -97,7 +97,7 @@ pub struct Difference {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Different {
-    /// It does not have a function that the recorded one announced.
+    /// It does not have a function that the recorded one was called with.
     MissingFunction(String),
     /// One of the two was ready, and the initializer of the other failed.
     Initializer {

@@ -127,10 +127,19 @@ impl<'a> Session<'a> {
     }
 
     fn compare_functions(&mut self) {
-        let missing = self.play.worker.functions.iter().filter(|name| !self.has(name));
-        let missing: Vec<_> = missing.cloned().collect();
-        for function in missing {
+        let worker = self.play.worker;
+        let missing = worker.functions.iter().filter(|name| !self.has(name));
+        let (called, others): (Vec<_>, Vec<_>) =
+            missing.cloned().partition(|name| worker.called.contains(name));
+        for function in called {
             self.differ(Different::MissingFunction(function));
+        }
+        if !others.is_empty() {
+            let (functions, names) = (count(others.len() as u64, "function"), others.join(", "));
+            self.summary.note(format!(
+                "the worker lacks {functions} that the recorded one had and that nobody called: \
+                 {names}"
+            ));
         }
     }
 

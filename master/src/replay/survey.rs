@@ -1,7 +1,7 @@
 //! A first look at a recording: which workers there are, and what they answered.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io::{Read, Seek, SeekFrom},
 };
 
@@ -26,6 +26,8 @@ pub(super) struct Surveyed {
     pub(super) last: u64,
     /// The functions that it announced.
     pub(super) functions: Vec<String>,
+    /// Those that it was called with.
+    pub(super) called: BTreeSet<String>,
     /// It was accepted.
     pub(super) is_welcome: bool,
     /// So many items it answered as it should.
@@ -54,6 +56,9 @@ impl Surveyed {
                     self.open.push_back((call.id, 0, call.items));
                     self.items += u64::from(call.items);
                     self.was_drained |= call.last;
+                    if !self.called.contains(call.function.as_ref()) {
+                        self.called.insert(call.function.into());
+                    }
                 }
                 Ok((FromMaster::Drain {}, _)) => self.was_drained = true,
                 _ => {}
