@@ -1,4 +1,4 @@
-//! Workers in other languages: in C and in Node, written from `SPEC.md` alone, with the reference
+//! Workers in other languages: in C, Node and Perl, written from `SPEC.md` alone, with the reference
 //! worker beside them, which shows that what is asked here can be done; and the package for Python,
 //! which has tests of its own.
 //!

@@ -44,6 +44,7 @@ fn workers() -> &'static [Worker] {
             ("C", c(&directory, "worker-c", &[])),
             ("C, sanitized", c(&directory, "worker-c-sanitized", &SANITIZE)),
             ("Node", node(&directory.join("node"))),
+            ("Perl", perl()),
         ];
         built.into_iter().filter_map(|(name, words)| found(name, words)).collect()
     })
@@ -108,6 +109,14 @@ fn c(directory: &Path, name: &str, options: &[&str]) -> Result<Vec<PathBuf>, Str
         Err(problem) if problem.contains("worker.c") => panic!("{problem}"),
         built => built.map(|_| vec![program]),
     }
+}
+
+/// Not every Perl comes with all of its own modules.
+fn perl() -> Result<Vec<PathBuf>, String> {
+    let mut modules = command("perl");
+    modules.args(["-MIO::Poll", "-MTime::HiRes", "-e", "1"]);
+    run(modules, "perl")?;
+    Ok(vec!["perl".into(), sources().join("perl/worker.pl")])
 }
 
 fn node(directory: &Path) -> Result<Vec<PathBuf>, String> {

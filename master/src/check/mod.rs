@@ -194,7 +194,8 @@ impl Checker {
                 None
             }
             Err(Stop::Broken(finding)) => {
-                let text = format!("`{}` stopped before: {}", case.name, finding.problem);
+                // What is wrong stands where the requirement is that was broken.
+                let text = format!("`{}` stopped at W-{}", case.name, finding.requirement);
                 findings.push(*finding);
                 Some(Stop::Impossible(text))
             }

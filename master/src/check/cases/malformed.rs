@@ -97,7 +97,7 @@ pub(super) fn is_refused(
     }
     let status = session.exits(requirement)?;
     if matches!(status.code(), None | Some(0 | 1)) {
-        let text = format!("it ended with {status}, and neither 0 nor 1 nor a signal says why");
+        let text = format!("it ended with {status}; another status than 0 and 1 is due");
         return Err(broken(text).into());
     }
     if status.code() != Some(EXIT_PROTOCOL.into()) {
@@ -187,6 +187,9 @@ const ENVELOPES: &[Sample] = &[
     ("a function that is not UTF-8", || {
         call([id(), ("function", Value::String(vec![0xff]))], &[item()])
     }),
+    ("a function with half of a surrogate pair, which is not UTF-8", || {
+        call([id(), ("function", Value::String(vec![0xed, 0xa0, 0x80]))], &[item()])
+    }),
 ];
 
 const FIELDS: &[Sample] = &[
@@ -273,6 +276,11 @@ const WELCOMES: &[Sample] = &[
     ("a version of 0", || frame(&envelope("welcome", [("version", Value::Integer(0))]), &[])),
     ("features that are a string", || {
         let fields = [("version", Value::Integer(1)), ("features", Value::text("progress"))];
+        frame(&envelope("welcome", fields), &[])
+    }),
+    ("a shared output without a key, although nobody has that feature", || {
+        let output = Value::fields([("path", Value::text("/nowhere"))]);
+        let fields = [("version", Value::Integer(1)), ("shared_output", output)];
         frame(&envelope("welcome", fields), &[])
     }),
     ("a welcome with a payload and no initializer", || {
