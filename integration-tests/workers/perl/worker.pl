@@ -378,13 +378,14 @@ sub run_item {
     return (undef, ref $@ eq 'HASH' ? $@ : failure('Error', "$@"));
 }
 
-# A text as far as there is room for it, not cut inside of a character.
+# A text as far as there is room for it, not cut inside of a character; what is not UTF-8 is replaced.
 sub shorten {
     my ($text) = @_;
-    return $text if length $text <= MAX_TEXT;
-    my $short = substr $text, 0, MAX_TEXT;
-    $short =~ s/[\xc0-\xff][\x80-\xbf]*\z//;
-    return $short;
+    if (length $text > MAX_TEXT) {
+        $text = substr $text, 0, MAX_TEXT;
+        $text =~ s/[\xc0-\xff][\x80-\xbf]*\z//;
+    }
+    return is_utf8($text) ? $text : $text =~ s/[\x80-\xff]/?/gr;
 }
 
 sub pack_failure {
@@ -406,7 +407,10 @@ $SIG{PIPE} = 'IGNORE';
 $SIG{IO} = \&notice;
 
 socket $socket, AF_UNIX, SOCK_STREAM, 0 or die "worker.pl: cannot make a socket: $!\n";
-connect $socket, sockaddr_un($address) or die "worker.pl: cannot connect to $address: $!\n";
+unless (connect $socket, sockaddr_un($address)) {
+    complain("cannot connect to the master: $!");
+    exit EXIT_PROTOCOL;
+}
 send_message(hello => pack_map(
     token => pack_str($token), oldest => pack_uint(1), newest => pack_uint(1),
     name => pack_str('perl'), version => pack_str('1.0'),

@@ -77,7 +77,7 @@ impl From<Finding> for Stop {
 const SHOWN: usize = 96;
 
 /// Bytes for people: the start of them.
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     let mut text = String::new();
     for (number, byte) in bytes.iter().take(SHOWN).enumerate() {
         let space = if number > 0 { " " } else { "" };

@@ -247,11 +247,12 @@ impl fmt::Display for Report {
         }
         write!(
             formatter,
-            "{} {}: {} pass, {} fail, {} not applicable, {} not tested",
+            "{} {}: {} pass, {} fail{}, {} not applicable, {} not tested",
             self.judgements.len(),
             if self.judgements.len() == 1 { "requirement" } else { "requirements" },
             self.count("pass"),
             self.count("fail"),
+            if self.count("fail") > 0 && !self.failed() { " (only recommended)" } else { "" },
             self.count("not applicable"),
             self.count("not tested"),
         )

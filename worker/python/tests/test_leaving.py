@@ -294,5 +294,5 @@ def test_a_master_that_is_not_there(write: Write, tmp_path: Any) -> None:
 
     command += [sys.executable, "-m", "pool_worker", write(TASKS)]
     with ScriptedMaster(command=command, environment=environment) as master:
-        assert master.status() == 1
+        assert master.status() == 76
         assert "cannot connect" in master.output()[1]

@@ -115,6 +115,28 @@ pub(super) const CASES: &[Case] = &[
         session.finish()
     }),
     Case::new("keyword arguments", &[61], keywords),
+    Case::new("a keyword argument that no function has", &[33], |trial| {
+        let mut session = Session::ready(trial)?;
+        session.needs(&["recall", "echo"])?;
+        let names = Value::Map(vec![(Value::text("nonsense"), Value::Integer(1))]);
+        let id = session.awaits(1);
+        let fields = [
+            ("id", Value::Integer(id.into())),
+            ("function", Value::text("recall")),
+            ("keywords", Value::Boolean(true)),
+        ];
+        session.send(&frame(&envelope("call", fields), &[Value::Array(vec![]), names]))?;
+        session.fails(33, Some(INVALID_ARGUMENTS))?;
+        session.finish()
+    }),
+    Case::new("a failure whose words are not UTF-8", &[12], |trial| {
+        let mut session = Session::ready(trial)?;
+        session.needs(&["fail"])?;
+        // Each string of an envelope is looked at as it comes.
+        session.call("fail", &[vec![Value::String(b"half \xff done".to_vec())]])?;
+        session.fails(33, None)?;
+        session.finish()
+    }),
     Case::new("a last call", &[31], |trial| {
         let mut session = Session::ready(trial)?;
         session.needs(&["echo", "fail"])?;

@@ -14,6 +14,9 @@ use protocol::strict::{Value, envelope, frame};
 pub(super) const CASES: &[Case] = &[
     Case::new("no progress where that was not agreed on", &[38], |trial| {
         let mut session = Session::ready(trial)?;
+        if session.function("tick").is_none() {
+            session.needs_features(&[feature::PROGRESS])?;
+        }
         session.needs(&["tick", "echo"])?;
         session.call("tick", &[ticks(3, 0.06)])?;
         session.gives(61, &Value::Integer(3))?;

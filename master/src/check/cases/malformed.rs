@@ -6,7 +6,7 @@ use protocol::{
 };
 
 use crate::check::{
-    finding::{Finding, Stop},
+    finding::{Finding, Stop, hexadecimal},
     session::{Session, broken_here},
     subject::Came,
     trial::{Case, Trial},
@@ -22,8 +22,9 @@ pub(super) const CASES: &[Case] = &[
     Case::new("malformed answers to the hello", &[36], |trial| {
         for &(name, bytes) in WELCOMES {
             let mut session = Session::greeted(trial)?;
-            session.say_welcome(&bytes())?;
-            is_refused(trial, session, 36).map_err(|stop| named(name, stop))?;
+            let bytes = bytes();
+            session.say_welcome(&bytes)?;
+            is_refused(trial, session, 36).map_err(|stop| named(name, &bytes, stop))?;
         }
         Ok(())
     }),
@@ -53,20 +54,24 @@ type Sample = (&'static str, fn() -> Vec<u8>);
 fn each(trial: &Trial<'_>, samples: &[Sample]) -> Result<(), Stop> {
     for &(name, bytes) in samples {
         let mut session = Session::ready(trial)?;
-        session.send(&bytes())?;
+        let bytes = bytes();
+        session.send(&bytes)?;
         if name.starts_with("the end of the stream") {
             session.wire.say_end();
         }
-        is_refused(trial, session, 36).map_err(|stop| named(name, stop))?;
+        is_refused(trial, session, 36).map_err(|stop| named(name, &bytes, stop))?;
     }
     Ok(())
 }
 
-fn named(name: &str, stop: Stop) -> Stop {
+fn named(name: &str, sent: &[u8], stop: Stop) -> Stop {
     match stop {
         Stop::Broken(finding) => {
             let problem = format!("{name}: {}", finding.problem);
-            Finding { problem, ..*finding }.into()
+            let refused =
+                || format!("a complaint and status {EXIT_PROTOCOL}, for {}", hexadecimal(sent));
+            let expected = Some(finding.expected.clone().unwrap_or_else(refused));
+            Finding { problem, expected, ..*finding }.into()
         }
         stop => stop,
     }
@@ -274,6 +279,10 @@ const WELCOMES: &[Sample] = &[
         frame(&envelope("welcome", [("version", Value::text("1"))]), &[])
     }),
     ("a version of 0", || frame(&envelope("welcome", [("version", Value::Integer(0))]), &[])),
+    ("a slot above 32 bits", || {
+        let fields = [("version", Value::Integer(1)), ("slot", Value::Integer(1 << 32))];
+        frame(&envelope("welcome", fields), &[])
+    }),
     ("features that are a string", || {
         let fields = [("version", Value::Integer(1)), ("features", Value::text("progress"))];
         frame(&envelope("welcome", fields), &[])

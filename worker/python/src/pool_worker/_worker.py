@@ -12,7 +12,7 @@ from typing import NamedTuple, NoReturn, Optional
 from . import __version__
 from ._connection import Connection
 from ._errors import Malformed, RegistrationError, Rejected
-from ._limits import EXIT_FAILED, EXIT_PROTOCOL, EXIT_USAGE
+from ._limits import EXIT_PROTOCOL, EXIT_USAGE
 from ._registry import Functions, register
 from ._session import Session
 
@@ -83,8 +83,8 @@ class Worker:
         waits, by default for 10 seconds at most.
 
         Exit statuses: 0 asked to leave, or the master is gone; 1 a last call or the initializer
-        failed; 2 there is no master, or the functions do not fit the hello; 76 the master refused
-        the worker or broke the protocol. What was registered with `atexit` is run, for 5 seconds at
+        failed; 2 there is no master, or the functions do not fit the hello; 76 the master cannot be
+        connected to, refused the worker or broke the protocol. What was registered with `atexit` is run, for 5 seconds at
         most; threads that still run are not waited for.
         """
         launch = take_launch()
@@ -95,7 +95,7 @@ class Worker:
             )
             leave(EXIT_USAGE)
         _write_lines_at_once()
-        status = EXIT_FAILED
+        status = EXIT_PROTOCOL
         connection: Optional[Connection] = None
         try:
             connection = self._connect(launch)
