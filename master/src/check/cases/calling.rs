@@ -63,17 +63,23 @@ pub(super) const CASES: &[Case] = &[
         session.call("sleep", &[good("a"), vec![Value::text("not a number")], good("c")])?;
         session.call(
             "fail",
-            &[vec![Value::text("no"), Value::text("Mine")], vec![Value::text("again")]],
+            &[
+                vec![Value::text("no"), Value::text("Mine")],
+                vec![Value::text("no"), Value::text("Mine"), Value::Integer(3)],
+                vec![Value::text("again")],
+            ],
         )?;
         session.gives(29, &Value::text("a"))?;
         session.fails(33, Some(INVALID_ARGUMENTS))?;
         session.gives(29, &Value::text("c"))?;
-        let message = session.fails(61, Some("Mine"))?;
-        if message != "no" {
-            return Err(Finding::new(61, "`fail` has another message than it was given")
-                .expected_text("no")
-                .came_text(message)
-                .into());
+        for given in ["no", "nonono"] {
+            let message = session.fails(61, Some("Mine"))?;
+            if message != given {
+                return Err(Finding::new(61, "`fail` has another message than it was given")
+                    .expected_text(given)
+                    .came_text(message)
+                    .into());
+            }
         }
         session.fails(29, None)?;
         session.finish()

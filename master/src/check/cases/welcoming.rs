@@ -69,6 +69,30 @@ pub(super) const CASES: &[Case] = &[
         session.welcome(&["x-nobody-has-this"], [], &[])?;
         is_refused(trial, session, 24).map(|_| ())
     }),
+    Case::new("the initializer runs once", &[25, 61], |trial| {
+        let mut session = Session::greeted(trial)?;
+        session.needs(&["print"])?;
+        let text = "printed by the initializer";
+        let arguments = [Value::Array(vec![Value::text(text)])];
+        session.welcome(&[], [("initializer", Value::text("print"))], &arguments)?;
+        session.get_ready()?;
+        session.send(&frame(&envelope("drain", []), &[]))?;
+        session.leaves(23)?;
+        for (stream, name) in session.subject.output().iter().zip(["output", "error"]) {
+            match stream.lines().filter(|line| *line == text).count() {
+                1 => {}
+                0 => {
+                    let problem = format!("`print` has written nothing to standard {name}");
+                    return Err(Finding::new(61, problem).into());
+                }
+                count => {
+                    let problem = format!("the initializer ran {count} times");
+                    return Err(Finding::new(25, problem).into());
+                }
+            }
+        }
+        session.look_back()
+    }),
     Case::new("a drain right behind the welcome", &[19, 23], |trial| {
         let mut session = Session::greeted(trial)?;
         let version = [("version", Value::Integer(PROTOCOL_VERSION.into()))];
