@@ -48,6 +48,17 @@ fn a_pool_whose_workers_never_get_ready_fails_with_the_reason() {
     });
 }
 
+/// Whether the exit that follows is seen by then makes no difference to what is said.
+#[test]
+fn a_failed_initializer_reads_the_same_whether_its_worker_has_exited_or_not() {
+    for mode in ["initializer-fails", "initializer-fails unseen"] {
+        let finished = master_with(mode, "map", ["--processes", "1", "echo", "1"]).run();
+        let line = finished.ended(3).printed("").stderr.lines().next().unwrap_or_default();
+        let (_, reason) = line.split_once("`) ").unwrap_or_default();
+        assert_eq!(reason, "failed in its initializer: NoLicence: the licence has run out");
+    }
+}
+
 /// Modes of which a master may make one of two things: it sees in time that the worker broke the
 /// protocol, or the work is done before.
 #[test]

@@ -111,8 +111,9 @@ pub struct WorkerReport {
     pub command: String,
     /// How far it had come.
     pub stage: Stage,
-    /// How its process ended, if it had ended by the time of the report, and the master did not
-    /// kill it for the reason below.
+    /// How its process ended, if it had ended by the time of the report, and the reason below did
+    /// not bring that about: the master did not kill it for the reason, and it did not leave as its
+    /// initializer had failed.
     pub exit: Option<Exit>,
     /// What else is known: a breach of the protocol, a deadline that passed, an error of the
     /// operating system, the error of an initializer.

@@ -1,6 +1,10 @@
 //! Modes that strike before the first call.
 
-use std::io::Write as _;
+use std::{
+    io::Write as _,
+    os::unix::process::{CommandExt as _, parent_id},
+    process::{self, Command, Stdio},
+};
 
 use protocol::{
     limits::MAX_FRAME_BEFORE_WELCOME,
@@ -155,8 +159,9 @@ pub(super) const MODES: &[Mode] = &[
     },
     Mode {
         name: "initializer-fails",
-        argument: "",
-        help: "answers the welcome with a failed initializer, whether there is one or not",
+        argument: "[unseen]",
+        help: "answers the welcome with a failed initializer, whether there is one or not; unseen: \
+               its parent is stopped until it has exited",
         misdeed: InHandshake(fail_initializer),
     },
     Mode {
@@ -245,16 +250,36 @@ fn say_too_long_a_hello(connection: Connection, _: Option<&str>) -> Outcome {
     say(connection, &frame(&FromWorker::Hello(hello), &[])?)
 }
 
-fn fail_initializer(mut connection: Connection, _: Option<&str>) -> Outcome {
+fn fail_initializer(mut connection: Connection, unseen: Option<&str>) -> Outcome {
     let hello = FromWorker::Hello(connection.hello());
     connection.send(&hello, &[])?;
     connection.receive()?;
+    if unseen.is_some() {
+        stop_the_parent_until_this_exits()?;
+    }
     let failure = Failure {
         kind: "NoLicence".into(),
         message: "the licence has run out".into(),
         traceback: "in fail_initializer".into(),
     };
     connection.send(&FromWorker::InitializerFailed(failure), &[])
+}
+
+/// The master hears all that follows at once, the exit included.
+fn stop_the_parent_until_this_exits() -> Outcome {
+    let script = "kill -STOP $1
+        until grep -q '^State:.T' /proc/$1/status; do sleep 0.01; done
+        { until grep -q '^State:.Z' /proc/$0/status; do sleep 0.01; done; kill -CONT $1; } &";
+    #[expect(clippy::disallowed_methods, reason = "this process cannot act when it has exited")]
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", script, &process::id().to_string(), &parent_id().to_string()])
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.status()?;
+    Ok(())
 }
 
 /// Sends bytes and stays, so that it is the master who has to act.

@@ -58,7 +58,10 @@ impl Supervisor {
         // Where the master had a reason to kill it, the reason says more than the signal. Without
         // one somebody else may have killed it: a connection ends before its process does.
         let killed = process.killed && process.reason.is_some();
-        let own_exit = exit.filter(|&exit| !killed || exit != Exit::Signal(SIGKILL));
+        // One whose initializer failed exits because of that. Its error has been judged by itself,
+        // whether or not the exit was seen by then, and must not read differently.
+        let own_exit =
+            exit.filter(|&exit| !process.leaves && (!killed || exit != Exit::Signal(SIGKILL)));
         if process.cut_short {
             process.blame(|| "ended its connection inside a frame".to_owned());
         }
