@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     collector::{Collected, Collector},
-    driver::now,
+    deadline::Deadline,
     error::Error,
 };
 
@@ -209,20 +209,13 @@ impl CallbackThread {
         if in_callback() {
             return true;
         }
-        let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
+        let deadline = Deadline::after(timeout);
         let mut waiting = self.progress.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         while *waiting > 0 {
-            let idle = &self.progress.idle;
-            waiting = match deadline {
-                None => idle.wait(waiting).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(now());
-                    if left.is_zero() {
-                        return false;
-                    }
-                    idle.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            if deadline.is_over() {
+                return false;
+            }
+            waiting = deadline.wait(&self.progress.idle, waiting);
         }
         true
     }

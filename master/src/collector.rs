@@ -16,7 +16,7 @@ use crate::{
     arguments::FromResult,
     batch::{Sink, Value, Values},
     callbacks::{CallbackThread, in_callback},
-    driver::now,
+    deadline::Deadline,
     error::Error,
 };
 
@@ -87,24 +87,15 @@ impl Collector {
     /// Waits until it is complete, for so long at most. A callback waits for outcomes only, and
     /// not for other callbacks, which cannot run before it ends.
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> Option<MutexGuard<'_, Collected>> {
-        // A time that is too far away to be told never comes.
-        let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
+        let deadline = Deadline::after(timeout);
         let mut state = self.lock();
         while !state.is_over_here() {
-            state.waiting += 1;
-            state = match deadline {
-                None => self.complete.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(now());
-                    let waited = self.complete.wait_timeout(state, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-            state.waiting -= 1;
-            let is_over = deadline.is_some_and(|deadline| deadline <= now());
-            if is_over && !state.is_over_here() {
+            if deadline.is_over() {
                 return None;
             }
+            state.waiting += 1;
+            state = deadline.wait(&self.complete, state);
+            state.waiting -= 1;
         }
         Some(state)
     }

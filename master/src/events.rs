@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    driver::now,
+    deadline::Deadline,
     report::{Attempt, Seconds, WorkerReport},
 };
 
@@ -247,7 +247,7 @@ impl Events {
     }
 
     fn next_until(&mut self, timeout: Option<Duration>) -> Option<PoolEvent> {
-        let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
+        let deadline = Deadline::after(timeout);
         let mut state = self.0.lock();
         loop {
             if let Some(event) = state.waiting.pop_front() {
@@ -259,17 +259,10 @@ impl Events {
             if state.ended {
                 return None;
             }
-            let changed = &self.0.changed;
-            state = match deadline {
-                None => changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(now());
-                    if left.is_zero() {
-                        return None;
-                    }
-                    changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            if deadline.is_over() {
+                return None;
+            }
+            state = deadline.wait(&self.0.changed, state);
         }
     }
 }

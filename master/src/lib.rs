@@ -55,6 +55,7 @@ mod collector;
 pub mod coming_from_python;
 pub mod command;
 pub mod compare;
+mod deadline;
 mod driver;
 mod error;
 mod events;

@@ -22,7 +22,8 @@ use self::outcomes::{Block, Outcomes};
 
 use crate::{
     batch::{Items, Sink, Submission, Values, fresh_id},
-    driver::{Command, Handle, Observer, Source, now},
+    deadline::Deadline,
+    driver::{Command, Handle, Observer, Source},
     error::Error,
 };
 
@@ -432,7 +433,7 @@ impl Stream {
     /// Tells the other end what was given out, and waits for a block if none is at hand. There is
     /// none at the end.
     fn look(&mut self, timeout: Option<Duration>) -> Result<(), Error> {
-        let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
+        let deadline = Deadline::after(timeout);
         let mut state = self.shared.lock();
         state.items = state.items.saturating_sub(std::mem::take(&mut self.given));
         state.bytes = state.bytes.saturating_sub(std::mem::take(&mut self.given_bytes));
@@ -454,17 +455,10 @@ impl Stream {
                 return Ok(());
             }
             state.reader_waits = true;
-            let has_come = &self.shared.has_come;
-            state = match deadline {
-                None => has_come.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(now());
-                    if left.is_zero() {
-                        return Err(Error::NotReady(timeout.unwrap_or_default()));
-                    }
-                    has_come.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            if deadline.is_over() {
+                return Err(Error::NotReady(timeout.unwrap_or_default()));
+            }
+            state = deadline.wait(&self.shared.has_come, state);
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
     },
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError, mpsc},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use protocol::{
@@ -26,7 +26,7 @@ use super::{
     running::{Running, kill_group},
     trial::Trial,
 };
-use crate::{command::WorkerCommand, driver::now};
+use crate::{command::WorkerCommand, deadline::Deadline};
 
 /// Bytes of randomness in a token.
 const TOKEN_BYTES: usize = 16;
@@ -198,24 +198,6 @@ fn impossible(command: &WorkerCommand, error: &io::Error) -> Stop {
 /// How long a wait for one of several things is at most.
 const SHORT: Duration = Duration::from_millis(20);
 
-/// A point in time.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Deadline(Option<Instant>);
-
-impl Deadline {
-    pub(super) fn after(patience: Duration) -> Self {
-        Self(now().checked_add(patience))
-    }
-
-    pub(super) fn left(self) -> Duration {
-        self.0.map_or(Duration::MAX, |time| time.saturating_duration_since(now()))
-    }
-
-    pub(super) fn is_over(self) -> bool {
-        self.left().is_zero()
-    }
-}
-
 fn wait_for(source: &impl AsFd, flags: PollFlags, patience: Duration) -> io::Result<bool> {
     // So that a rest of less than a nanosecond is not waited for over and over.
     let timeout = Timespec::try_from(patience).ok();
@@ -282,7 +264,7 @@ impl Wire {
                 self.buffer.drain(..self.taken);
                 self.taken = 0;
             }
-            let left = deadline.left();
+            let left = deadline.left().unwrap_or(Duration::MAX);
             if !wait_for(&self.stream, PollFlags::IN, left)? && left.is_zero() {
                 return Ok(Came::Nothing);
             }

@@ -6,7 +6,7 @@ use std::{
     io::{self, BufRead as _, BufReader, Read, Write as _},
     os::fd::RawFd,
     sync::mpsc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use mio::{Interest, Token, unix::SourceFd};
@@ -21,11 +21,11 @@ use super::{
     connection::{Connection, Reading},
     gate::Gate,
     guardian::Guardian,
-    now,
     surroundings::Surroundings,
 };
 use crate::{
     command::WorkerCommand,
+    deadline::Deadline,
     machine::{SlotId, WorkerId},
     report::Exit,
 };
@@ -114,7 +114,7 @@ impl LoneWorker {
     }
 
     fn introduction(&mut self, timeout: Duration) -> Result<Hello, String> {
-        let deadline = now().checked_add(timeout);
+        let deadline = Deadline::after(timeout);
         let unseen = |error: io::Error| format!("it cannot be waited for: {error}");
         self.waiting.add(self.gate.listener_fd(), Interest::READABLE).map_err(unseen)?;
         self.waiting.add(self.child.exit_watch(), Interest::READABLE).map_err(unseen)?;
@@ -171,7 +171,7 @@ impl LoneWorker {
 
     /// Waits for the next frame, and writes meanwhile what is to be written.
     pub(crate) fn hear(&mut self, timeout: Duration) -> Heard {
-        let deadline = now().checked_add(timeout);
+        let deadline = Deadline::after(timeout);
         loop {
             let Some((token, connection)) = &mut self.connection else { return Heard::End };
             let has_ended = self.child.has_exited();
@@ -225,7 +225,7 @@ impl LoneWorker {
         if self.exit.is_some() {
             return self.exit;
         }
-        let deadline = now().checked_add(timeout);
+        let deadline = Deadline::after(timeout);
         let left = loop {
             if self.child.has_exited() {
                 break true;
@@ -308,9 +308,8 @@ impl Waiting {
     }
 
     /// Waits until something happens. False if nothing does in time.
-    fn wait(&mut self, deadline: Option<Instant>) -> io::Result<bool> {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(now()));
-        match self.poll.poll(&mut self.happened, left) {
+    fn wait(&mut self, deadline: Deadline) -> io::Result<bool> {
+        match self.poll.poll(&mut self.happened, deadline.left()) {
             Ok(()) => Ok(!self.happened.is_empty()),
             // It is looked what there is, and waited again.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),

@@ -53,6 +53,7 @@ use crate::{
     arguments::check_size,
     batch::Submission,
     command::WorkerCommand,
+    deadline::Deadline,
     error::Error,
     events::Publisher,
     machine::Settings,
@@ -367,24 +368,16 @@ impl Handle {
         timeout: Option<Duration>,
         mut reached: impl FnMut(&Status) -> bool,
     ) -> bool {
-        // A time that is too far away to be told never comes.
-        let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
+        let deadline = Deadline::after(timeout);
         let mut status = self.shared.status();
         loop {
             if reached(&status) {
                 return true;
             }
-            status = match deadline {
-                None => self.shared.changed.wait(status).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(now());
-                    if left.is_zero() {
-                        return false;
-                    }
-                    let waited = self.shared.changed.wait_timeout(status, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            if deadline.is_over() {
+                return false;
+            }
+            status = deadline.wait(&self.shared.changed, status);
         }
     }
 

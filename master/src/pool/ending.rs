@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use super::{Pool, State};
-use crate::{
-    driver::{Command, now},
-    error::Error,
-};
+use crate::{deadline::Deadline, driver::Command, error::Error};
 
 impl Pool {
     /// No more calls are taken; those that were are finished, also those whose inputs are still
@@ -125,9 +122,8 @@ impl Pool {
     /// As [`Self::join`].
     pub fn join_timeout(&self, timeout: Duration) -> Result<bool, Error> {
         self.check_joinable()?;
-        let deadline = now().checked_add(timeout);
-        let left = || deadline.map(|deadline| deadline.saturating_duration_since(now()));
-        Ok(self.wait_for_end(left()) && self.life.callbacks.wait(left()))
+        let deadline = Deadline::after(timeout);
+        Ok(self.wait_for_end(deadline.left()) && self.life.callbacks.wait(deadline.left()))
     }
 
     /// Why the pool cannot work, if that is so.

@@ -11,7 +11,8 @@ use std::{
 use super::{MAX_PROCESSES, Pool};
 use crate::{
     command::WorkerCommand,
-    driver::{Command, Handle, Status, now},
+    deadline::Deadline,
+    driver::{Command, Handle, Status},
     error::Error,
     events::Events,
     status::{PoolStatus, WorkerState, WorkerStatus},
@@ -57,9 +58,9 @@ impl Pool {
 
     /// Waits until no worker is starting any more, or the pool cannot work, for so long at most.
     pub(crate) fn wait_until_ready(&self, timeout: Duration) {
-        let deadline = now().checked_add(timeout);
+        let deadline = Deadline::after(timeout);
         let is_over = |status: &Status| status.failure.is_some() || status.ended;
-        while deadline.is_none_or(|deadline| now() < deadline) {
+        while !deadline.is_over() {
             let is_ready = self.status().is_ok_and(|status| {
                 let starts = |worker: &WorkerStatus| worker.state == WorkerState::Starting;
                 !status.workers.is_empty() && !status.workers.iter().any(starts)

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Arguments, Encoded, Process,
     command::WorkerCommand,
-    driver::now,
+    deadline::Deadline,
     error::Error,
     process::{Prepared, ProcessBuilder, Stopper},
 };
@@ -195,10 +195,9 @@ impl signals::Ending for ProcessesEnding {
     }
 
     fn wait_for_end(&self, timeout: Duration) {
-        let deadline = now().checked_add(timeout);
+        let deadline = Deadline::after(timeout);
         for process in &self.0 {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(now()));
-            process.wait_for_end(left.unwrap_or(timeout));
+            process.wait_for_end(deadline.left().unwrap_or(timeout));
         }
     }
 

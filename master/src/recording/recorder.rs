@@ -21,6 +21,7 @@ use super::{
     hello,
 };
 use crate::{
+    deadline::Deadline,
     driver::{now, since_1970},
     error::Error,
     report::Exit,
@@ -118,21 +119,14 @@ impl Recorder {
     }
 
     fn wait(&self, timeout: Option<Duration>) -> Option<Result<(), RecordError>> {
-        let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
+        let deadline = Deadline::after(timeout);
         let mut state = self.0.lock();
         // Of a pool that never was there is nothing to come.
         while self.0.taken.load(Ordering::Relaxed) && !state.finished {
-            let changed = &self.0.changed;
-            state = match deadline {
-                None => changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(now());
-                    if left.is_zero() {
-                        return None;
-                    }
-                    changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+            if deadline.is_over() {
+                return None;
+            }
+            state = deadline.wait(&self.0.changed, state);
         }
         Some(state.problem.clone().map_or(Ok(()), Err))
     }
