@@ -4,6 +4,7 @@
 //! that another implementation refuses. So nothing here uses the codec of this crate, or any other. It
 //! builds values in memory, and is not meant to be fast.
 
+mod fields;
 mod message;
 mod value;
 
