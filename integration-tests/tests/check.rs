@@ -10,6 +10,7 @@ use serde_json::Value;
 
 const ORDER: &str = "items are answered in order";
 const LIFE: &str = "a whole life without a call";
+const PANIC: &str = "a function that panics";
 const PROGRESS: &str = "items in order, where progress was agreed on";
 const CANCEL: &str = "an item that has not ended when it is cancelled";
 const KEEPING: &str = "items in order, where answers may be kept";
@@ -44,9 +45,11 @@ const BREACHES: &[(&str, &str, &str)] = &[
     ("ignores-drain", LIFE, "W-23"),
     ("answers-after-end", ORDER, "W-27"),
     ("crash-in-call", ORDER, "W-27"),
+    ("crash-in-call", PANIC, "W-30"),
     ("abort", ORDER, "W-27"),
     ("exit-0-in-call", ORDER, "W-27"),
     ("hang-in-call", ORDER, "W-27"),
+    ("hang-in-call", PANIC, "W-30"),
     ("hang-in-call-ignoring-sigterm", ORDER, "W-27"),
     ("half-a-result-then-exit", ORDER, "W-27"),
     ("half-a-result-then-hang", ORDER, "W-27"),
@@ -142,7 +145,17 @@ fn the_reference_worker_passes_in_everything() {
 fn what_could_not_be_tried_is_not_a_pass() {
     // Without the flag it has no function `remember`.
     let finished = master(["check", "worker", "-k", "W-25"]).run();
-    finished.ended(3).shows("not tested: the worker has no function `remember`");
+    finished
+        .ended(3)
+        .shows("not tested: the worker has no functions `print`, `recall`, `remember`");
+    finished
+        .shows("takes the conformance functions `print`, `recall`, `remember`, as in section 23");
+    // Nothing that it does have is in the way.
+    let finished = master(["check", "worker", "--no-large", "--json"]).run();
+    let report: Value = serde_json::from_str(&finished.stdout).expect("it is JSON");
+    assert_eq!((finished.status, &report["fail"]), (3, &0.into()));
+    let missing = ["environment", "nest", "panic", "print", "recall", "remember", "repeat"];
+    assert_eq!(report["missing_functions"], Value::from(missing.to_vec()));
     let finished = master(["check", "worker --conformance", "-k", "W-34", "--no-large"]).run();
     finished.ended(3).shows("not tested: bodies of a gigabyte were left out");
 }
@@ -179,10 +192,12 @@ fn mistakes_are_told() {
 fn the_requirements_are_listed() {
     let finished = master(["check", "--list"]).run();
     finished.ended(0).shows("W-1   required     A worker that waits for a message");
+    finished.shows("\n      case: a function that panics\n");
     let finished = master(["check", "--list", "--json"]).run();
     let list: Value = serde_json::from_str(&finished.stdout).expect("it is JSON");
     let first = &list[0];
     assert_eq!((&first["id"], &first["level"]), (&"W-1".into(), &"required".into()));
+    assert_eq!(first["cases"][0], "the socket closes while it waits for a call");
 }
 
 #[test]

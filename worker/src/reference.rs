@@ -41,7 +41,7 @@ pub fn worker() -> Worker {
             "Runs a command; gives its status, signal, stdout and stderr",
             commands::exec,
         )
-        .function("fail(message, kind?)", "Fails, with that message", fail)
+        .function("fail(message, kind?, times?)", "Fails, with that message so many times", fail)
 }
 
 fn pid(_: &Arguments<'_>, result: &mut Vec<u8>) -> Result<(), Error> {
@@ -78,7 +78,8 @@ fn tick(times: u64, seconds: Seconds) -> Result<u64, Error> {
     Ok(times)
 }
 
-fn fail(message: String, kind: Option<String>) -> Result<(), Error> {
+fn fail(message: String, kind: Option<String>, times: Option<usize>) -> Result<(), Error> {
+    let message = conformance::repeat(message, times.unwrap_or(1))?;
     Err(Error::new(kind.unwrap_or_else(|| "Error".to_owned()), message))
 }
 

@@ -63,7 +63,7 @@ fn the_hello_comes_unasked() {
         "sha256(path)",
         "count_words(path)",
         "exec(command, arguments?, stdin?)",
-        "fail(message, kind?)",
+        "fail(message, kind?, times?)",
     ];
     assert_eq!(names, expected);
     assert!(hello.functions.iter().all(|function| !function.help.is_empty()));

@@ -38,6 +38,7 @@ const FUNCTIONS: &[(&str, &str, &str)] = &[
     ("sleep", "(seconds, value?)", "the value or null, after a pause"),
     ("grow", "(mebibytes, seconds?)", "how much it keeps for good, after so much more and a pause"),
     ("fail", "(message?)", "an error, always"),
+    ("panic", "(message)", "an error, as if by a panic"),
     ("print", "(stream, text)", "prints a line on `stdout` or `stderr`"),
     ("raw", "(hexadecimal)", "these bytes as an encoded result"),
     ("crash_if_odd", "(n)", "the number itself, or a death by SIGSEGV if it is odd"),
@@ -95,6 +96,7 @@ pub(super) fn call(
             },
             traceback: "in fail, where else".into(),
         }),
+        ("panic", [Text(message)]) => Err(failure("Panic", message.clone())),
         ("print", [Text(stream), Text(text)]) => {
             match stream.as_str() {
                 "stdout" => println!("{text}"),

@@ -53,8 +53,8 @@ impl From<Defect> for Finding {
 pub(super) enum Stop {
     /// A requirement was not kept, and it cannot go on.
     Broken(Box<Finding>),
-    /// The worker does not offer what it takes: so these requirements cannot be tried.
-    Lacking(String),
+    /// The worker does not offer these functions, so that what takes them cannot be tried.
+    Lacking(Vec<&'static str>),
     /// The worker does not have the optional feature, so that its requirements do not apply.
     Without(String),
     /// It cannot be tried here, for a reason that is not the worker's.

@@ -115,6 +115,12 @@ impl Checker {
         Self { pick: Some(names.into()), ..self }
     }
 
+    /// The cases that try a requirement for workers, by its number: W-26 is 26.
+    pub fn cases(requirement: u32) -> impl Iterator<Item = &'static str> {
+        let tries = move |case: &&Case| case.tries.contains(&requirement);
+        cases::all().filter(tries).map(|case| case.name)
+    }
+
     /// Holds all conversations, which takes some seconds.
     #[must_use]
     pub fn run(&self) -> Report {

@@ -1,6 +1,6 @@
 //! What a check came to, requirement by requirement.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use protocol::spec::{Level, Requirement, Side, requirements};
 use serde_json::{Value as Json, json};
@@ -11,6 +11,7 @@ use super::{Outcome, finding::Stop};
 #[derive(Debug, Clone)]
 pub struct Report {
     judgements: Vec<Judgement>,
+    missing_functions: BTreeSet<&'static str>,
 }
 
 /// What became of one requirement.
@@ -81,12 +82,22 @@ impl Report {
             is_named && outcomes.iter().any(is_tried) || outcomes.iter().any(is_broken)
         };
         let judge = |requirement: Requirement| judge(requirement, &outcomes);
-        Self { judgements: all.into_iter().filter(is_asked).map(judge).collect() }
+        Self {
+            judgements: all.into_iter().filter(is_asked).map(judge).collect(),
+            missing_functions: missing_functions(
+                outcomes.iter().filter_map(|outcome| outcome.stop.as_ref()),
+            ),
+        }
     }
 
     /// All of them, by their numbers.
     pub fn judgements(&self) -> &[Judgement] {
         &self.judgements
+    }
+
+    /// The conformance functions that the worker does not have and that were needed, by their names.
+    pub fn missing_functions(&self) -> impl Iterator<Item = &'static str> {
+        self.missing_functions.iter().copied()
     }
 
     /// Whether all the required ones were kept, and none could not be tried.
@@ -111,11 +122,13 @@ impl Report {
     }
 
     /// For machines: an object with the array `requirements`, each with its `id`, `level`, `text`,
-    /// `verdict`, `reason`, `violations` and `remarks`, the numbers of each verdict, and `passed`.
+    /// `verdict`, `reason`, `violations` and `remarks`, the array `missing_functions`, the numbers
+    /// of each verdict, and `passed`.
     pub fn to_json(&self) -> Json {
         let requirements: Vec<Json> = self.judgements.iter().map(Judgement::to_json).collect();
         json!({
             "requirements": requirements,
+            "missing_functions": self.missing_functions,
             "pass": self.count("pass"),
             "fail": self.count("fail"),
             "not_applicable": self.count("not applicable"),
@@ -157,13 +170,10 @@ fn verdict(number: u32, outcomes: &[Outcome]) -> Verdict {
     let tried = || outcomes.iter().filter(|outcome| outcome.tries.contains(&number));
     let confirmed = outcomes.iter().any(|outcome| outcome.confirmed.contains(&number));
     let stops = || tried().filter_map(|outcome| outcome.stop.as_ref());
-    let lacking = stops().find_map(|stop| match stop {
-        Stop::Lacking(reason) => Some(reason.clone()),
-        _ => None,
-    });
     // What a function is missing for was not tried, whatever else was.
-    if let Some(reason) = lacking {
-        return Verdict::NotTested(reason);
+    let missing = missing_functions(stops());
+    if !missing.is_empty() {
+        return Verdict::NotTested(format!("the worker has no {}", functions(&missing)));
     }
     if confirmed {
         return Verdict::Passed;
@@ -183,6 +193,21 @@ fn verdict(number: u32, outcomes: &[Outcome]) -> Verdict {
         Some(reason) => Verdict::NotApplicable(reason),
         None => Verdict::NotTested("nothing tries it".into()),
     }
+}
+
+/// All functions for the want of which a case stopped.
+fn missing_functions<'a>(stops: impl Iterator<Item = &'a Stop>) -> BTreeSet<&'static str> {
+    let names = stops.filter_map(|stop| match stop {
+        Stop::Lacking(names) => Some(names),
+        _ => None,
+    });
+    names.flatten().copied().collect()
+}
+
+/// One or more functions, by their names.
+fn functions(names: &BTreeSet<&str>) -> String {
+    let list: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    format!("function{} {}", if list.len() == 1 { "" } else { "s" }, list.join(", "))
 }
 
 impl Judgement {
@@ -255,6 +280,15 @@ impl fmt::Display for Report {
             if self.count("fail") > 0 && !self.failed() { " (only recommended)" } else { "" },
             self.count("not applicable"),
             self.count("not tested"),
+        )?;
+        if self.missing_functions.is_empty() {
+            return Ok(());
+        }
+        let missing = functions(&self.missing_functions);
+        write!(
+            formatter,
+            "\nto test the rest takes the conformance {missing}, as in section 23 of SPEC.md; many \
+             workers offer them under a flag, such as --conformance"
         )
     }
 }

@@ -27,6 +27,12 @@ use protocol::strict::{Function, Message, Value, envelope, frame};
 /// How long a worker may take to its hello; it may have to load a lot.
 pub(super) const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 
+/// W-27: each item is answered once.
+const ANSWERED_ONCE: u32 = 27;
+
+/// W-61 says what an answer is to be, and not that there is one.
+const CONFORMANCE: u32 = 61;
+
 /// How far a conversation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -78,6 +84,8 @@ pub(super) struct Session<'a> {
     answered: BTreeSet<(u64, u32)>,
     /// Answers that came together with one that was given out.
     came: VecDeque<Answer>,
+    /// What is not kept if the answer that is waited for does not come.
+    at_stake: u32,
     next_id: u64,
     pub(super) shared_output: Option<SharedOutput>,
     /// The places of all shared results that came.
@@ -112,6 +120,7 @@ impl<'a> Session<'a> {
             due: VecDeque::new(),
             answered: BTreeSet::new(),
             came: VecDeque::new(),
+            at_stake: ANSWERED_ONCE,
             next_id: 1,
             shared_output: None,
             shared_results: Vec::new(),
@@ -161,12 +170,10 @@ impl<'a> Session<'a> {
     }
 
     /// Stops the case if the worker does not offer a function.
-    pub(super) fn needs(&self, functions: &[&str]) -> Result<(), Stop> {
-        let has = |name: &&&str| self.functions.iter().any(|function| function.name == **name);
-        match functions.iter().find(|name| !has(name)) {
-            Some(name) => Err(Stop::Lacking(format!("the worker has no function `{name}`"))),
-            None => Ok(()),
-        }
+    pub(super) fn needs(&self, functions: &[&'static str]) -> Result<(), Stop> {
+        let is_missing = |name: &&str| self.function(name).is_none();
+        let missing: Vec<_> = functions.iter().copied().filter(is_missing).collect();
+        if missing.is_empty() { Ok(()) } else { Err(Stop::Lacking(missing)) }
     }
 
     /// Stops the case if the worker does not have a feature, as it need not.
@@ -294,9 +301,19 @@ impl<'a> Session<'a> {
             let left = patience.saturating_sub(began.elapsed());
             if self.receive(left)?.is_none() {
                 let text = format!("no answer came within {:.1} s", patience.as_secs_f64());
-                return Err(Finding::new(27, text + &last_line(&self.subject)).into());
+                return Err(Finding::new(self.at_stake, text + &last_line(&self.subject)).into());
             }
         }
+    }
+
+    /// The same, where a worker that does not keep this requirement might give no answer at all.
+    fn answer_for(&mut self, requirement: u32, patience: Duration) -> Result<Answer, Stop> {
+        if requirement != CONFORMANCE {
+            self.at_stake = requirement;
+        }
+        let answer = self.answer_within(patience);
+        self.at_stake = ANSWERED_ONCE;
+        answer
     }
 
     /// Whether an answer comes within this time.
@@ -330,7 +347,7 @@ impl<'a> Session<'a> {
         requirement: u32,
         value: &Value,
     ) -> Result<(), Stop> {
-        let answer = self.answer_within(patience)?;
+        let answer = self.answer_for(requirement, patience)?;
         match &answer {
             Answer::Value(given) if value.is_same(given) => Ok(()),
             _ => Err(Finding::new(requirement, "an item had another answer than it should have")
@@ -352,7 +369,7 @@ impl<'a> Session<'a> {
         requirement: u32,
         wanted: Option<&str>,
     ) -> Result<String, Stop> {
-        let answer = self.answer_within(patience)?;
+        let answer = self.answer_for(requirement, patience)?;
         match answer {
             Answer::Error { kind, message } if wanted.is_none_or(|wanted| wanted == kind) => {
                 Ok(message)
@@ -392,7 +409,13 @@ impl<'a> Session<'a> {
                     0 => "a frame has a body of 0 bytes".to_owned(),
                     _ => format!("a frame claims {length} bytes, more than {limit}"),
                 };
-                return Err(Finding::new(9, text).came(&length.to_be_bytes()).into());
+                let finding = Finding::new(9, text).came(&length.to_be_bytes());
+                if self.at_stake == ANSWERED_ONCE {
+                    return Err(finding.into());
+                }
+                // This is also what was not kept.
+                self.trial.note(finding.clone());
+                return Err(Finding { requirement: self.at_stake, ..finding }.into());
             }
             Came::End(rest) => return Err(self.ended(&rest).into()),
         };

@@ -16,7 +16,7 @@ use super::{
     signals::{self, Steered, Wish},
     status::ExitStatus,
 };
-use crate::check::{Report, Running};
+use crate::check::{Checker, Report, Running};
 
 pub(super) fn check(arguments: &CheckArguments) -> Result<ExitStatus, Refusal> {
     let Some(command) = &arguments.command else {
@@ -63,7 +63,7 @@ fn status_of(report: &Report) -> ExitStatus {
     }
 }
 
-/// All requirements for workers.
+/// All requirements for workers, with the cases that try them.
 fn list(as_json: bool) -> String {
     let mut all: Vec<_> = requirements().filter(|one| one.side == Side::Worker).collect();
     all.sort_by_key(|requirement| requirement.number);
@@ -73,13 +73,15 @@ fn list(as_json: bool) -> String {
                 "id": requirement.to_string(),
                 "level": requirement.level.name(),
                 "text": requirement.text,
+                "cases": Checker::cases(requirement.number).collect::<Vec<_>>(),
             })
         });
         return serde_json::Value::Array(objects.collect()).to_string();
     }
     let lines = all.iter().map(|requirement| {
         let (id, level) = (requirement.to_string(), requirement.level.name());
-        format!("{id:<5} {level:<12} {}", requirement.text)
+        let cases = Checker::cases(requirement.number).map(|case| format!("\n      case: {case}"));
+        format!("{id:<5} {level:<12} {}{}", requirement.text, cases.collect::<String>())
     });
     lines.collect::<Vec<_>>().join("\n")
 }

@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::{echo, sleep, tick};
+use super::{echo, fail, sleep, tick};
 use crate::{Arguments, Error, Worker, encode};
 
 /// The argument that asks for the functions.
@@ -52,11 +52,6 @@ impl Worker {
         self.functions.replace_by(others.functions);
         self
     }
-}
-
-fn fail(message: String, kind: Option<String>, times: Option<usize>) -> Result<(), Error> {
-    let message = repeat(message, times.unwrap_or(1))?;
-    Err(Error::new(kind.unwrap_or_else(|| "Error".to_owned()), message))
 }
 
 #[expect(clippy::panic, reason = "that is what it is asked for")]
@@ -105,7 +100,7 @@ fn nest(arguments: &Arguments<'_>, result: &mut Vec<u8>) -> Result<(), Error> {
     }
 }
 
-fn repeat(text: String, times: usize) -> Result<String, Error> {
+pub(super) fn repeat(text: String, times: usize) -> Result<String, Error> {
     /// Four times what a frame may hold.
     const MOST: usize = 4 << 30;
     match text.len().checked_mul(times) {

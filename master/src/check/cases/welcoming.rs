@@ -111,7 +111,7 @@ pub(super) const CASES: &[Case] = &[
 
 fn fails_to_start(
     trial: &Trial<'_>,
-    function: &str,
+    function: &'static str,
     is_needed: bool,
     arguments: Value,
 ) -> Result<(), Stop> {

@@ -203,7 +203,7 @@ impl Session<'_> {
             Phase::Welcomed => (19, "before it said `ready` or `initializer_failed`"),
             Phase::InitializerFailed => (20, "behind `initializer_failed`"),
             Phase::Ready if self.due.is_empty() => (35, "without having been asked to"),
-            Phase::Ready => (27, "and still owes answers"),
+            Phase::Ready => (self.at_stake, "and still owes answers"),
         };
         let inside = if rest.is_empty() { "" } else { ", inside of a frame" };
         let text = format!("{how} {when}{inside}{}", last_line(&self.subject));

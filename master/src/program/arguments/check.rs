@@ -20,7 +20,7 @@ pub struct CheckArguments {
     /// Print the report as one JSON object
     #[arg(long)]
     pub json: bool,
-    /// List the requirements and try nothing
+    /// List the requirements and the cases that try them, and try nothing
     #[arg(long, conflicts_with = "command")]
     pub list: bool,
     /// How long the worker may take for what it is to do at once
