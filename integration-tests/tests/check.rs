@@ -11,6 +11,7 @@ use serde_json::Value;
 const ORDER: &str = "items are answered in order";
 const LIFE: &str = "a whole life without a call";
 const PANIC: &str = "a function that panics";
+const CHILDREN: &str = "a process that a worker has started";
 const PROGRESS: &str = "items in order, where progress was agreed on";
 const CANCEL: &str = "an item that has not ended when it is cancelled";
 const KEEPING: &str = "items in order, where answers may be kept";
@@ -41,6 +42,7 @@ const BREACHES: &[(&str, &str, &str)] = &[
     ("replies-before-any-call", ORDER, "W-27"),
     ("never-reads", ORDER, "W-27"),
     ("leaves-unasked", "nothing is said before the welcome", "W-35"),
+    ("leaves-its-children", CHILDREN, "W-3"),
     ("crashes-when-ready", "nothing is said before the welcome", "W-35"),
     ("ignores-drain", LIFE, "W-23"),
     ("answers-after-end", ORDER, "W-27"),
@@ -154,7 +156,8 @@ fn what_could_not_be_tried_is_not_a_pass() {
     let finished = master(["check", "worker", "--no-large", "--json"]).run();
     let report: Value = serde_json::from_str(&finished.stdout).expect("it is JSON");
     assert_eq!((finished.status, &report["fail"]), (3, &0.into()));
-    let missing = ["environment", "nest", "panic", "print", "recall", "remember", "repeat"];
+    let missing =
+        ["environment", "nest", "panic", "print", "recall", "remember", "repeat", "spawn"];
     assert_eq!(report["missing_functions"], Value::from(missing.to_vec()));
     let finished = master(["check", "worker --conformance", "-k", "W-34", "--no-large"]).run();
     finished.ended(3).shows("not tested: bodies of a gigabyte were left out");

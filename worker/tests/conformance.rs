@@ -36,6 +36,8 @@ fn they_do_what_the_specification_says() {
     gives(&["remember", "5"], "null");
     gives(&["recall"], "null");
     gives(&["tick", "2", "0"], "2");
+    let process = worker(&["--conformance", "call", "spawn", "0"]);
+    assert!(String::from_utf8_lossy(&process.stdout).trim_end().parse::<u32>().is_ok());
     fails(&["fail", "no"], "Error: no");
     fails(&["fail", "no", "Mine", "2"], "Mine: nono");
     fails(&["panic", "oh"], "Panic: oh");

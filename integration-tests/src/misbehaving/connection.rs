@@ -60,6 +60,11 @@ impl Connection {
         Self { features, ..self }
     }
 
+    /// The socket, for another thread to look at.
+    pub(super) fn try_clone(&self) -> std::io::Result<UnixStream> {
+        self.stream.try_clone()
+    }
+
     /// A hello that a master has every reason to welcome.
     pub(super) fn hello(&self) -> Hello {
         let keeps = env::var(SHARED_OUTPUT_VARIABLE).is_ok_and(|value| value == "on");

@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    process::{Command, Stdio},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -39,6 +40,7 @@ const FUNCTIONS: &[(&str, &str, &str)] = &[
     ("grow", "(mebibytes, seconds?)", "how much it keeps for good, after so much more and a pause"),
     ("fail", "(message?)", "an error, always"),
     ("panic", "(message)", "an error, as if by a panic"),
+    ("spawn", "(seconds)", "starts a process that lasts so long; gives its pid"),
     ("print", "(stream, text)", "prints a line on `stdout` or `stderr`"),
     ("raw", "(hexadecimal)", "these bytes as an encoded result"),
     ("crash_if_odd", "(n)", "the number itself, or a death by SIGSEGV if it is odd"),
@@ -97,6 +99,14 @@ pub(super) fn call(
             traceback: "in fail, where else".into(),
         }),
         ("panic", [Text(message)]) => Err(failure("Panic", message.clone())),
+        ("spawn", &[Integer(seconds)]) => {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "to start a process is what is asked for"
+            )]
+            let mut command = Command::new("sleep");
+            encode(&command.arg(seconds.to_string()).stdin(Stdio::null()).spawn()?.id())
+        }
         ("print", [Text(stream), Text(text)]) => {
             match stream.as_str() {
                 "stdout" => println!("{text}"),

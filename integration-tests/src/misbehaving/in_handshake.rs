@@ -11,6 +11,8 @@ use protocol::{
     message::{Failure, FromWorker, FunctionDescription},
 };
 
+use rustix::event::{PollFd, PollFlags, poll};
+
 use super::{
     Misdeed::{Alone, InHandshake, Ready},
     Mode, Outcome,
@@ -185,6 +187,20 @@ pub(super) const MODES: &[Mode] = &[
         argument: "",
         help: "is ready, and exits with status 0 before any call",
         misdeed: Ready(|_, _| Ok(())),
+    },
+    Mode {
+        name: "leaves-its-children",
+        argument: "",
+        help: "exits in the middle of a call when the socket closes, and leaves what it has started",
+        misdeed: Ready(|mut connection, _| {
+            let master = connection.try_clone()?;
+            std::thread::spawn(move || {
+                let mut hang_up = [PollFd::new(&master, PollFlags::RDHUP)];
+                let _ = poll(&mut hang_up, None);
+                process::exit(0)
+            });
+            serve_well(&mut connection)
+        }),
     },
     Mode {
         name: "crashes-when-ready",

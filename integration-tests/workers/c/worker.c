@@ -9,9 +9,11 @@
 #define _GNU_SOURCE /* for POLLRDHUP, where there is such a thing */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -295,6 +297,19 @@ static bool sleep_for(const struct value *arguments, struct buffer *out) {
     return echo(&arguments[1], out);
 }
 
+static bool spawn(const struct value *arguments, struct buffer *out) {
+    const struct value *seconds = &arguments[0];
+    if (!is_count(seconds)) return unfit(1, "a number of seconds", seconds);
+    char text[24];
+    snprintf(text, sizeof text, "%" PRIu64, seconds->number);
+    char *command[] = { "sleep", text, NULL };
+    pid_t child;
+    int error = posix_spawnp(&child, command[0], NULL, NULL, command, environ);
+    if (error) return fail("Unable", "cannot run sleep: %s", strerror(error));
+    put_unsigned(out, (uint64_t)child);
+    return true;
+}
+
 static bool print(const struct value *arguments, struct buffer *out) {
     const struct value *text = &arguments[0];
     if (text->kind != STRING) return unfit(1, "a text", text);
@@ -376,6 +391,7 @@ static const struct {
     { "fail", "(message, kind?, times?)", "Fails, with that message", 1, 3, fail_so },
     { "panic", "(message)", "Fails as by a fault of its own", 1, 1, panic },
     { "sleep", "(seconds, value?)", "The value, or nil, after so many seconds", 1, 2, sleep_for },
+    { "spawn", "(seconds)", "Starts a process of so many seconds", 1, 1, spawn },
     { "print", "(text)", "Prints a line on both standard streams", 1, 1, print },
     { "environment", "(name)", "An environment variable, or nil", 1, 1, environment },
     { "remember", "(value)", "Keeps a value in this process", 1, 1, remember },

@@ -7,6 +7,7 @@
 // The numbers W-... are those of the requirements in SPEC.md.
 
 import { isUtf8 } from 'node:buffer';
+import { spawn } from 'node:child_process';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { decode, encode } from '@msgpack/msgpack';
@@ -67,6 +68,17 @@ const conformanceFunctions = {
     run: async (seconds, value) => {
       await wait(seconds.decode());
       return value;
+    },
+  },
+  spawn: {
+    parameters: '(seconds)',
+    run: (seconds) => {
+      expect(isCount(seconds), 'seconds to be a number from 0');
+      return new Promise((resolve, reject) => {
+        const child = spawn('sleep', [`${seconds}`], { stdio: ['ignore', 'inherit', 'inherit'] });
+        child.unref();
+        child.on('spawn', () => resolve(child.pid)).on('error', reject);
+      });
     },
   },
   print: {

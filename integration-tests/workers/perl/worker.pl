@@ -326,6 +326,12 @@ my %CONFORMANCE = (
     }],
     panic => [1, 1, sub { die failure('Panic', text($_[0])) }],
     sleep => [1, 2, sub { pause(number($_[0])); return $_[1] ? $_[1][2] : NIL }],
+    spawn => [1, 1, sub {
+        my $seconds = integer($_[0]);
+        my $child = fork // die failure('Unable', "cannot fork: $!");
+        return pack_uint($child) if $child;
+        exec 'sleep', $seconds or kill 'KILL', $$;
+    }],
     print => [1, 1, sub {
         my $line = text($_[0]) . "\n";
         print STDOUT $line;

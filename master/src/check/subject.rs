@@ -19,7 +19,10 @@ use protocol::{
     launch::{ADDRESS_VARIABLE, TOKEN_VARIABLE},
     limits::LENGTH_BYTES,
 };
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, test_kill_process},
+};
 
 use super::{
     finding::Stop,
@@ -133,8 +136,7 @@ impl Subject {
     pub(super) fn exit(&mut self, patience: Duration) -> Option<ExitStatus> {
         let deadline = Deadline::after(patience);
         while !self.has_ended() && !deadline.is_over() {
-            #[expect(clippy::disallowed_methods, reason = "there is no portable event for it")]
-            std::thread::sleep(Duration::from_millis(2));
+            pause();
         }
         self.status
     }
@@ -150,6 +152,14 @@ impl Subject {
             .map(|stream| self.output.get(stream).map(|o| o.text(self.status.is_some())))
             .map(Option::unwrap_or_default)
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "there is no portable event for the end of a process"
+)]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(2));
 }
 
 impl Drop for Subject {
@@ -193,6 +203,33 @@ impl Output {
 
 fn impossible(command: &WorkerCommand, error: &io::Error) -> Stop {
     Stop::Impossible(format!("`{command}` cannot be started: {error}"))
+}
+
+/// A process that a worker has started.
+pub(super) struct OtherProcess(Pid);
+
+impl OtherProcess {
+    /// The process of this id, if it runs.
+    pub(super) fn of(id: i128) -> Option<Self> {
+        let process = Self(Pid::from_raw(i32::try_from(id).ok().filter(|&id| id > 0)?)?);
+        process.is_running().then_some(process)
+    }
+
+    /// Where nobody waits for an orphan, what is left of it when it has ended does not count.
+    fn is_running(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.as_raw_nonzero()));
+        let state = stat.ok().and_then(|stat| Some(stat.rsplit_once(") ")?.1.starts_with('Z')));
+        test_kill_process(self.0).is_ok() && state != Some(true)
+    }
+
+    /// Waits for its end.
+    pub(super) fn ends(&self, patience: Duration) -> bool {
+        let deadline = Deadline::after(patience);
+        while self.is_running() && !deadline.is_over() {
+            pause();
+        }
+        !self.is_running()
+    }
 }
 
 /// How long a wait for one of several things is at most.

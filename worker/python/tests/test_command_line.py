@@ -190,7 +190,7 @@ def test_a_call_by_hand_that_fails(write: Write) -> None:
 def test_the_conformance_functions(write: Write) -> None:
     names = offered("--conformance")
     assert names == (
-        "echo fail panic sleep print environment remember recall nest repeat tick".split()
+        "echo fail panic sleep spawn print environment remember recall nest repeat tick".split()
     )
     path = write("def echo(value): return 'another'\ndef own(): pass")
     assert set(offered("--conformance", path)) == {*names, "own"}

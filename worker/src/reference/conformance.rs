@@ -3,6 +3,7 @@
 
 use std::{
     io::{self, Write},
+    process::{Command, Stdio},
     sync::{Mutex, PoisonError},
 };
 
@@ -36,6 +37,7 @@ impl Worker {
                 "The value, or null, after so many seconds",
                 sleep,
             )
+            .function("spawn(seconds)", "Starts a process of so many seconds; gives its id", spawn)
             .function("print(text)", "Prints a line on both standard streams", print)
             .function("environment(name)", "An environment variable, or null", environment)
             .raw_function("remember(value)", "Keeps a value in this process", remember)
@@ -57,6 +59,13 @@ impl Worker {
 #[expect(clippy::panic, reason = "that is what it is asked for")]
 fn panic(message: String) -> Result<(), Error> {
     panic!("{message}")
+}
+
+/// It is never waited for: that is left to whoever inherits it.
+#[expect(clippy::disallowed_methods, reason = "what was asked for")]
+fn spawn(seconds: u32) -> io::Result<u32> {
+    let mut command = Command::new("sleep");
+    Ok(command.arg(seconds.to_string()).stdin(Stdio::null()).spawn()?.id())
 }
 
 fn print(text: String) -> io::Result<()> {

@@ -3,8 +3,9 @@
 use std::{process::ExitStatus, time::Duration};
 
 use crate::check::{
-    finding::Finding,
-    session::Session,
+    finding::{Finding, Stop},
+    session::{Answer, Session},
+    subject::OtherProcess,
     trial::{Case, Trial},
 };
 use protocol::strict::{Value, envelope, frame};
@@ -48,18 +49,38 @@ pub(super) const CASES: &[Case] = &[
     Case::new("the socket closes in the middle of a call", &[3], |trial| {
         let mut session = Session::ready(trial)?;
         session.needs(&["sleep"])?;
-        session.call("sleep", &[vec![Value::Integer(600)]])?;
-        session.is_silent(Duration::from_millis(100))?;
-        session.wire.close();
-        if session.subject.exit(trial.patience).is_none() {
+        if close_in_a_call(trial, &mut session)? {
+            return session.look_back();
+        }
+        let seconds = trial.patience.as_secs_f64();
+        let text = format!("it went on with its call {seconds:.1} s after its socket had closed");
+        trial.note(Finding::new(3, text));
+        // It goes with this.
+        Ok(())
+    }),
+    Case::new("a process that a worker has started, when its socket closes", &[3], |trial| {
+        let mut session = Session::ready(trial)?;
+        session.needs(&["spawn", "sleep"])?;
+        let lasts = trial.patience.as_secs().saturating_add(60);
+        session.call("spawn", &[vec![Value::Integer(lasts.into())]])?;
+        let answer = session.answer()?;
+        let id = match &answer {
+            Answer::Value(Value::Integer(id)) => *id,
+            _ => 0,
+        };
+        let Some(process) = OtherProcess::of(id) else {
+            return Err(Finding::new(61, "`spawn` did not give the id of a process that runs")
+                .came_text(answer.to_string())
+                .into());
+        };
+        // Otherwise another case tells that.
+        if close_in_a_call(trial, &mut session)? && !process.ends(trial.patience) {
             let seconds = trial.patience.as_secs_f64();
             let text =
-                format!("it went on with its call {seconds:.1} s after its socket had closed");
+                format!("a process that it had started was still there {seconds:.1} s after it");
             trial.note(Finding::new(3, text));
-            // It goes with this.
-            return Ok(());
         }
-        session.look_back()
+        Ok(())
     }),
     Case::new("a drain behind calls", &[23, 35], |trial| {
         let mut session = Session::ready(trial)?;
@@ -82,6 +103,14 @@ pub(super) const CASES: &[Case] = &[
         session.look_back()
     }),
 ];
+
+/// Closes the socket in the middle of a call that takes long. Tells whether the worker ends by that.
+fn close_in_a_call(trial: &Trial<'_>, session: &mut Session<'_>) -> Result<bool, Stop> {
+    session.call("sleep", &[vec![Value::Integer(600)]])?;
+    session.is_silent(Duration::from_millis(100))?;
+    session.wire.close();
+    Ok(session.subject.exit(trial.patience).is_some())
+}
 
 fn remark_status(trial: &Trial<'_>, requirement: u32, status: ExitStatus) {
     if !status.success() {

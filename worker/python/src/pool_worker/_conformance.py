@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 from . import _context
 from ._errors import Cancelled, Failure, InvalidArguments
@@ -16,6 +17,9 @@ _MOST_CHARACTERS = 1 << 32
 needs."""
 
 _remembered: Any = None
+
+_spawned: List["subprocess.Popen[bytes]"] = []
+"""Kept, as Python complains of processes that nobody keeps or waits for."""
 
 
 def echo(value: Any) -> Any:
@@ -37,6 +41,13 @@ def sleep(seconds: float, value: Any = None) -> Any:
     """The value, or nil, after so many seconds"""
     _wait(seconds)
     return value
+
+
+def spawn(seconds: int) -> int:
+    """Starts a process that lasts so many seconds; gives its process id"""
+    command = ["sleep", str(_count("seconds", seconds))]
+    _spawned.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))
+    return _spawned[-1].pid
 
 
 def print_(text: str) -> None:
@@ -117,6 +128,7 @@ FUNCTIONS: Tuple[Tuple[str, Callable[..., Any]], ...] = (
     ("fail", fail),
     ("panic", panic),
     ("sleep", sleep),
+    ("spawn", spawn),
     ("print", print_),
     ("environment", environment),
     ("remember", remember),
