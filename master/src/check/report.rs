@@ -82,12 +82,11 @@ impl Report {
             is_named && outcomes.iter().any(is_tried) || outcomes.iter().any(is_broken)
         };
         let judge = |requirement: Requirement| judge(requirement, &outcomes);
-        Self {
-            judgements: all.into_iter().filter(is_asked).map(judge).collect(),
-            missing_functions: missing_functions(
-                outcomes.iter().filter_map(|outcome| outcome.stop.as_ref()),
-            ),
-        }
+        let judgements: Vec<_> = all.into_iter().filter(is_asked).map(judge).collect();
+        let untested = judgements.iter().filter(|judgement| judgement.is_untested());
+        let stops = untested.flat_map(|judgement| stops(judgement.requirement.number, &outcomes));
+        let missing_functions = missing_functions(stops);
+        Self { judgements, missing_functions }
     }
 
     /// All of them, by their numbers.
@@ -95,7 +94,8 @@ impl Report {
         &self.judgements
     }
 
-    /// The conformance functions that the worker does not have and that were needed, by their names.
+    /// The conformance functions that the worker does not have, and for the want of which a
+    /// requirement was not tested, by their names.
     pub fn missing_functions(&self) -> impl Iterator<Item = &'static str> {
         self.missing_functions.iter().copied()
     }
@@ -167,9 +167,8 @@ fn judge(requirement: Requirement, outcomes: &[Outcome]) -> Judgement {
 
 /// The verdict on a requirement that was never broken.
 fn verdict(number: u32, outcomes: &[Outcome]) -> Verdict {
-    let tried = || outcomes.iter().filter(|outcome| outcome.tries.contains(&number));
+    let stops = || stops(number, outcomes);
     let confirmed = outcomes.iter().any(|outcome| outcome.confirmed.contains(&number));
-    let stops = || tried().filter_map(|outcome| outcome.stop.as_ref());
     // What a function is missing for was not tried, whatever else was.
     let missing = missing_functions(stops());
     if !missing.is_empty() {
@@ -195,6 +194,12 @@ fn verdict(number: u32, outcomes: &[Outcome]) -> Verdict {
     }
 }
 
+/// Why cases that try a requirement did not come to their end.
+fn stops(number: u32, outcomes: &[Outcome]) -> impl Iterator<Item = &Stop> {
+    let tried = outcomes.iter().filter(move |outcome| outcome.tries.contains(&number));
+    tried.filter_map(|outcome| outcome.stop.as_ref())
+}
+
 /// All functions for the want of which a case stopped.
 fn missing_functions<'a>(stops: impl Iterator<Item = &'a Stop>) -> BTreeSet<&'static str> {
     let names = stops.filter_map(|stop| match stop {
@@ -211,6 +216,10 @@ fn functions(names: &BTreeSet<&str>) -> String {
 }
 
 impl Judgement {
+    const fn is_untested(&self) -> bool {
+        matches!(self.verdict, Verdict::NotTested(_))
+    }
+
     fn to_json(&self) -> Json {
         let violation = |violation: &Violation| {
             json!({
