@@ -5,7 +5,8 @@ use std::{path::Path, time::Duration};
 use super::{Refusal, output::complain_aside, status::ExitStatus};
 use crate::{PoolBuilder, recording::Recorder};
 
-/// How long the end of the program waits for a recording to be written, which may be to a pipe.
+/// How long the end of the program waits for a recording, which may go to a pipe, when nothing is
+/// written of it.
 const LAST_FRAMES: Duration = Duration::from_secs(5);
 
 /// A recording that is being made.
@@ -30,7 +31,7 @@ impl Taping {
     /// Waits until all is written, after the end of the pool. Who asked for a recording and has
     /// not all of it is told so, by the status too.
     pub(super) fn finish(self) -> ExitStatus {
-        let problem = match self.recorder.finish_within(LAST_FRAMES) {
+        let problem = match self.recorder.finish_while_written(LAST_FRAMES) {
             Some(Ok(())) => return ExitStatus::Success,
             Some(Err(error)) => error.to_string(),
             None => "its end is not written: nobody takes it".to_owned(),

@@ -1,8 +1,8 @@
 //! Makes recordings.
 //!
-//! Whoever drives a pool only appends to a buffer, and a thread writes it. If the file takes
-//! nothing for a second while the buffer is full, or writing fails, the recording ends there, and
-//! the pool goes on: results are worth more than a recording of them.
+//! Whoever drives a pool only appends to a buffer, and a thread writes it, piece by piece. If the
+//! file takes no piece for a second while there is no room, or writing fails, the recording ends
+//! there, and the pool goes on: results are worth more than a recording of them.
 
 use std::{
     fs::File,
@@ -34,8 +34,9 @@ const MAX_WAITING: usize = 64 << 20;
 /// what workers print.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A buffer that has grown beyond that is not kept: 1 MiB.
-const KEPT_CAPACITY: usize = 1 << 20;
+/// What is written at a time, so that a slow file is seen to take something: 1 MiB. A buffer that
+/// has grown beyond that is not kept.
+const PIECE: usize = 1 << 20;
 
 /// Where a pool is recorded, by [`PoolBuilder::record`](crate::PoolBuilder::record); see
 /// [`crate::recording`] for what becomes of it.
@@ -47,10 +48,14 @@ pub struct Recorder(Arc<Shared>);
 #[error("the recording ends early: {0}")]
 pub struct RecordError(String);
 
+type Output = Box<dyn Write + Send>;
+
 struct Shared {
     began: Instant,
     /// A pool is recorded here, or was.
     taken: AtomicBool,
+    /// What is written to, until a pool begins.
+    output: Mutex<Option<Output>>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -59,8 +64,10 @@ struct Shared {
 struct State {
     /// What is to be written.
     waiting: Vec<u8>,
-    /// The thread has some of it in hand.
-    writing: bool,
+    /// Bytes that the thread has taken to write them, and has not written.
+    in_hand: usize,
+    /// All bytes that were written.
+    written: u64,
     /// Nothing more is to come.
     ended: bool,
     /// Everything is written, or nothing more will be.
@@ -72,12 +79,12 @@ impl Recorder {
     /// Makes the file anew, and writes the header to it.
     ///
     /// # Errors
-    /// If the file cannot be made or written, or there can be no thread.
+    /// If the file cannot be made or written.
     pub fn create(path: impl AsRef<Path>) -> io::Result<Self> {
         Self::to(File::create(path)?)
     }
 
-    /// Records to whatever can be written to, from a thread of its own.
+    /// Records to whatever can be written to, from a thread of its own as soon as there is a pool.
     ///
     /// ```
     /// use master::recording::Recorder;
@@ -87,22 +94,19 @@ impl Recorder {
     /// ```
     ///
     /// # Errors
-    /// If the header cannot be written, or there can be no thread.
+    /// If the header cannot be written.
     pub fn to(mut output: impl Write + Send + 'static) -> io::Result<Self> {
         let mut header = Vec::new();
         write_header(since_1970(), &mut header);
         output.write_all(&header)?;
         output.flush()?;
-        let shared = Arc::new(Shared {
+        Ok(Self(Arc::new(Shared {
             began: now(),
             taken: AtomicBool::new(false),
+            output: Mutex::new(Some(Box::new(output))),
             state: Mutex::default(),
             changed: Condvar::new(),
-        });
-        let writer = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("master-recording".into());
-        thread.spawn(move || writer.write_all(output))?;
-        Ok(Self(shared))
+        })))
     }
 
     /// Waits until the pool has ended and everything is written.
@@ -113,22 +117,22 @@ impl Recorder {
         self.wait(None).unwrap_or(Ok(()))
     }
 
-    /// As [`Self::finish`], for so long at the most; `None` if that is not enough.
-    pub(crate) fn finish_within(&self, timeout: Duration) -> Option<Result<(), RecordError>> {
-        self.wait(Some(timeout))
+    /// As [`Self::finish`]; `None` as soon as nothing was written for so long.
+    pub(crate) fn finish_while_written(
+        &self,
+        patience: Duration,
+    ) -> Option<Result<(), RecordError>> {
+        self.wait(Some(patience))
     }
 
-    fn wait(&self, timeout: Option<Duration>) -> Option<Result<(), RecordError>> {
-        let deadline = Deadline::after(timeout);
-        let mut state = self.0.lock();
+    fn wait(&self, patience: Option<Duration>) -> Option<Result<(), RecordError>> {
         // Of a pool that never was there is nothing to come.
-        while self.0.taken.load(Ordering::Relaxed) && !state.finished {
-            if deadline.is_over() {
-                return None;
-            }
-            state = deadline.wait(&self.0.changed, state);
-        }
-        Some(state.problem.clone().map_or(Ok(()), Err))
+        let is_over = |state: &State| {
+            let has_failed = state.ended && state.problem.is_some();
+            !self.0.taken.load(Ordering::Relaxed) || state.finished || has_failed
+        };
+        let state = self.0.wait_while_written(self.0.lock(), patience, is_over);
+        is_over(&state).then(|| state.problem.clone().map_or(Ok(()), Err))
     }
 
     /// Begins to record a pool, which can be done once.
@@ -137,7 +141,14 @@ impl Recorder {
             let text = "a recorder is for one pool: another needs one of its own";
             return Err(Error::InvalidArgument(text.into()));
         }
-        Ok(Arc::new(Tape(Arc::clone(&self.0))))
+        let tape = Arc::new(Tape(Arc::clone(&self.0)));
+        let output = self.0.output.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let writer = Writer(Arc::clone(&self.0));
+        let thread = std::thread::Builder::new().name("master-recording".into());
+        thread
+            .spawn(move || writer.write_all(output.unwrap_or_else(|| Box::new(io::sink()))))
+            .map_err(|error| Error::Setup(format!("no thread for the recording: {error}")))?;
+        Ok(tape)
     }
 }
 
@@ -156,73 +167,110 @@ impl Shared {
     fn append(&self, size: usize, write: impl FnOnce(Duration, &mut Vec<u8>)) {
         let at = now().saturating_duration_since(self.began);
         let mut state = self.lock();
-        if size.saturating_add(state.waiting.len()) > MAX_WAITING {
-            state = self.wait_for_room(state, size);
+        if !state.has_room(size) {
+            state = self.wait_while_written(state, Some(PATIENCE), |state| state.has_room(size));
+            if !state.has_room(size) {
+                state.fail(format!("nothing could be written to it for {} s", PATIENCE.as_secs()));
+            }
         }
         if state.problem.is_some() {
             return;
         }
         write(at, &mut state.waiting);
-        let is_idle = !state.writing;
+        let is_idle = state.in_hand == 0;
         drop(state);
         if is_idle {
             self.changed.notify_all();
         }
     }
 
-    fn wait_for_room<'a>(
+    /// Waits until it is so; in vain if nothing was written for so long.
+    fn wait_while_written<'a>(
         &self,
-        state: MutexGuard<'a, State>,
-        size: usize,
+        mut state: MutexGuard<'a, State>,
+        patience: Option<Duration>,
+        reached: impl Fn(&State) -> bool,
     ) -> MutexGuard<'a, State> {
-        let is_full = |state: &mut State| {
-            let waiting = state.waiting.len();
-            let too_much = waiting > 0 && size.saturating_add(waiting) > MAX_WAITING;
-            too_much && state.problem.is_none()
-        };
-        let waited = self.changed.wait_timeout_while(state, PATIENCE, is_full);
-        let (mut state, result) = waited.unwrap_or_else(PoisonError::into_inner);
-        if result.timed_out() && is_full(&mut state) {
-            state.fail(format!("nothing could be written to it for {} s", PATIENCE.as_secs()));
+        let mut deadline = Deadline::after(patience);
+        let mut written = state.written;
+        while !reached(&state) && !deadline.is_over() {
+            state = deadline.wait(&self.changed, state);
+            if state.written > written {
+                written = state.written;
+                deadline = Deadline::after(patience);
+            }
         }
         state
     }
+}
 
-    /// What the thread does.
-    fn write_all(&self, mut output: impl Write) {
+/// What the thread does. However it ends, nobody waits for it any more.
+struct Writer(Arc<Shared>);
+
+impl Writer {
+    fn write_all(&self, mut output: Output) {
         let mut bytes = Vec::new();
-        let mut state = self.lock();
-        loop {
-            state.writing = false;
-            if state.waiting.is_empty() || state.problem.is_some() {
-                if state.ended {
-                    break;
-                }
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
+        while self.take(&mut bytes) {
+            let written = bytes.chunks(PIECE).try_for_each(|piece| {
+                output.write_all(piece)?;
+                self.note_written(piece.len());
+                Ok(())
+            });
+            if let Err(error) = written.and_then(|()| output.flush()) {
+                self.0.lock().fail(error.to_string());
             }
-            std::mem::swap(&mut bytes, &mut state.waiting);
-            state.writing = true;
-            drop(state);
-            // There is room again.
-            self.changed.notify_all();
-            let written = output.write_all(&bytes).and_then(|()| output.flush());
             bytes.clear();
-            if bytes.capacity() > KEPT_CAPACITY {
+            if bytes.capacity() > PIECE {
                 bytes = Vec::new();
             }
-            state = self.lock();
-            if let Err(error) = written {
-                state.fail(error.to_string());
+        }
+    }
+
+    /// Waits for something to write. False if nothing more is to come.
+    fn take(&self, bytes: &mut Vec<u8>) -> bool {
+        let mut state = self.0.lock();
+        state.in_hand = 0;
+        while state.waiting.is_empty() || state.problem.is_some() {
+            if state.ended {
+                return false;
             }
+            state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        std::mem::swap(bytes, &mut state.waiting);
+        state.in_hand = bytes.len();
+        true
+    }
+
+    fn note_written(&self, bytes: usize) {
+        let mut state = self.0.lock();
+        state.in_hand = state.in_hand.saturating_sub(bytes);
+        state.written += bytes as u64;
+        drop(state);
+        // There may be room again.
+        self.0.changed.notify_all();
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        if std::thread::panicking() {
+            state.fail("what writes it has panicked".into());
         }
         state.finished = true;
         drop(state);
-        self.changed.notify_all();
+        self.0.changed.notify_all();
     }
 }
 
 impl State {
+    /// Whether so many bytes may wait too. What is alone may be of any size, and what is not
+    /// recorded any more takes no room.
+    fn has_room(&self, size: usize) -> bool {
+        let waiting = self.waiting.len() + self.in_hand;
+        waiting == 0 || size.saturating_add(waiting) <= MAX_WAITING || self.problem.is_some()
+    }
+
     fn fail(&mut self, problem: String) {
         self.waiting = Vec::new();
         if self.problem.is_none() {
@@ -346,7 +394,7 @@ mod tests {
         assert_eq!(recorder.finish(), Ok(()), "there is no pool to wait for");
         let tape = recorder.begin().unwrap();
         assert!(matches!(recorder.begin(), Err(Error::InvalidArgument(_))));
-        assert_eq!(recorder.finish_within(Duration::from_millis(1)), None);
+        assert_eq!(recorder.finish_while_written(Duration::from_millis(1)), None);
         drop(tape);
         assert_eq!(recorder.finish(), Ok(()));
     }
@@ -370,7 +418,90 @@ mod tests {
         }
         assert!(tape.0.lock().problem.is_some());
         assert!(tape.0.lock().waiting.is_empty());
-        drop((tape, gate));
-        assert!(recorder.finish().is_err());
+        drop(tape);
+        // It still takes nothing, and nobody waits for it.
+        let error = recorder.finish().unwrap_err();
+        assert!(error.to_string().contains("nothing could be written to it for 1 s"));
+        drop(gate);
+    }
+
+    /// Takes a piece when it is told to.
+    struct Slow(Receiver<()>);
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // Nobody tells it any more at the end.
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_slow_is_waited_for() {
+        let (sender, receiver) = channel();
+        // The header.
+        sender.send(()).unwrap();
+        let recorder = Recorder::to(Slow(receiver)).unwrap();
+        let tape = recorder.begin().unwrap();
+        let frame = vec![0xc0; MAX_WAITING];
+        tape.heard(0, &frame);
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| tape.heard(0, &frame));
+            let quarter = PATIENCE / 4;
+            let mut pieces = 0;
+            // In all it takes longer than the patience, as it takes a piece now and then.
+            while !second.is_finished() {
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "that it takes long is what is tested"
+                )]
+                std::thread::sleep(if pieces < 8 { quarter } else { Duration::ZERO });
+                sender.send(()).unwrap();
+                pieces += 1;
+            }
+        });
+        drop(sender);
+        drop(tape);
+        assert_eq!(recorder.finish(), Ok(()));
+    }
+
+    /// Tells when it is dropped, and panics when something is written behind the header.
+    struct Fragile(Sender<&'static str>, bool);
+
+    impl Write for Fragile {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            assert!(!std::mem::replace(&mut self.1, true), "this cannot be written to");
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Drop for Fragile {
+        fn drop(&mut self) {
+            let _ = self.0.send("dropped");
+        }
+    }
+
+    #[test]
+    fn a_panic_of_the_output_ends_the_recording() {
+        let recorder = Recorder::to(Fragile(channel().0, false)).unwrap();
+        let tape = recorder.begin().unwrap();
+        tape.heard(0, b"\x81\xa5ready\x80");
+        drop(tape);
+        assert!(recorder.finish().unwrap_err().to_string().contains("panicked"));
+    }
+
+    #[test]
+    fn a_recorder_without_a_pool_lets_go_of_its_output() {
+        let (sender, receiver) = channel();
+        drop(Recorder::to(Fragile(sender, false)).unwrap());
+        assert_eq!(receiver.recv(), Ok("dropped"));
     }
 }
