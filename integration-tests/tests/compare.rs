@@ -129,6 +129,13 @@ fn differences_are_told_while_the_input_is_open_and_an_interrupt_ends_it() {
 
 /// Inputs of 100 MiB in all, with results as large.
 #[test]
+fn who_reads_no_more_still_gets_the_status() {
+    let inputs = "3\n".repeat(100_000);
+    let finished = compare(&["square"]).stdin(inputs).close_stdout_after(1).run();
+    finished.ended(1).said(" different").said(" an input");
+}
+
+#[test]
 fn memory_stays_flat() {
     let mut running = compare(&["echo", "--processes", "1"]).stdin_open().start();
     let mut stdin = running.take_stdin().unwrap();

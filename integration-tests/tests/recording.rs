@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use integration_tests::{Finished, Program, check_all, master, master_with};
+use integration_tests::{Finished, Program, check_all, executables, master, master_with};
 use master::recording::{self, Message, Notation};
 use protocol::frame::Decoder;
 use rustix::process::Signal;
@@ -330,6 +330,18 @@ fn output_that_is_closed_early_is_no_error() {
     let lines = recording.lines(&[]);
     let answers = lines.iter().filter(|line| line.contains(" <- result ")).count();
     assert_eq!(answers, 20_000);
+}
+
+/// A list of many small values takes far more room than its bytes when all of it is read.
+#[test]
+fn of_a_large_list_only_what_is_shown_is_read() {
+    let recording = Recording::new();
+    let list = format!("[{}0]\n", "0,".repeat(4_000_000));
+    recording.of(master(["map", "--processes", "1", "echo"])).stdin(list).run().ended(0);
+    let script = "ulimit -v 100000; exec \"$0\" frames \"$1\"";
+    let frames = Program::new(Path::new("/bin/sh")).args(["-c", script]);
+    let finished = frames.arg(&executables().master).arg(&recording.path).run();
+    finished.ended(0).shows("[0,0,0,0,").shows("0,0...\n");
 }
 
 /// Every frame of the vectors, taken apart and written, is what the vectors say it is.

@@ -127,6 +127,11 @@ fn a_worker_that_dies_or_does_not_answer_is_a_difference_and_the_rest_is_left_ou
     let text = "square(8): recorded 64, now no answer came within 300ms";
     assert!(finished.stdout.contains(text), "{}", finished.describe());
     finished.ended(1).said("left out: 1 answer");
+    // Reports of progress are no answer, however many come.
+    let program = Recording::of_map(&["echo", "bad"]);
+    let program = program.program("misbehaving-worker progress-flood 1000000000");
+    let finished = program.args(["--timeout", "300ms"]).run();
+    finished.ended(1).shows("now no answer came within 300ms");
     let good = Recording::of(master_with("well-behaved", "map", ["--processes", "1"]).args([
         "--chunksize",
         "9",
@@ -164,6 +169,24 @@ fn calls_of_a_function_that_is_missing_are_left_out() {
     let line: Value =
         serde_json::from_str(finished.ended(1).stdout.lines().next().unwrap()).unwrap();
     assert_eq!(line, json!({ "worker": 0, "slot": 0, "missing_function": "cube" }));
+}
+
+#[test]
+fn what_is_left_out_of_several_workers_is_one_sum() {
+    let each_by_another = ["--max-tasks-per-child", "1", "--processes", "1"];
+    let recording = Recording::of(master(["map", "cube", "2", "3", "4"]).args(each_by_another));
+    let finished = recording.replay("other-worker");
+    finished.ended(1).said("0 answers of 3 workers compared");
+    finished.said("left out: 3 answers of functions that the worker does not have");
+}
+
+/// An initializer may take as long as in a pool.
+#[test]
+fn an_initializer_is_no_answer() {
+    let slow = ["--initializer", "sleep", "--initargs", "[0.5]"];
+    let recording = Recording::of(master(["map", "--processes", "1", "echo", "1"]).args(slow));
+    let finished = recording.program("worker").args(["--timeout", "200ms"]).run();
+    finished.ended(0).printed("").said("1 answer of 1 worker compared: 0 differences");
 }
 
 /// Of the recorded worker that died in a call of three items only the answer before is played.

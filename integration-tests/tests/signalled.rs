@@ -227,6 +227,10 @@ fn ends_of_workers_are_seen_though_those_of_children_were_ignored() {
     let finished = program.args(&items).run();
     finished.ended(1).said("input 2: lost").said("SIGKILL");
     assert_eq!(finished.stdout.lines().count(), 2);
+    let record = "\"$0\" map --processes 1 --record recording square 2 > /dev/null";
+    let replay = ["replay", "recording", "--worker", "worker"];
+    let finished = after(&format!("{record}; trap '' CHLD; exec"), &replay).run();
+    finished.ended(0).printed("").said("1 answer of 1 worker compared: 0 differences");
 }
 
 /// What came in meanwhile is heard before it is judged by the time that has passed.

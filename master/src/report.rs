@@ -227,6 +227,12 @@ fn write_lines(f: &mut fmt::Formatter<'_>, stream: &str, lines: &[String]) -> fm
     lines.iter().try_for_each(|line| write!(f, "\n    {line}"))
 }
 
+/// So many of something, in words.
+pub(crate) fn count(number: u64, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{ending}")
+}
+
 /// A duration as people read it.
 pub(crate) struct Seconds(pub(crate) Duration);
 

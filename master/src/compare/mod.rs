@@ -220,7 +220,7 @@ impl<'a> Comparison<'a> {
             }
         }
         let mut outcomes = [Vec::new(), Vec::new()];
-        let mut longest = Duration::ZERO;
+        let mut times = [Duration::ZERO; 2];
         self.begins = 1 - self.begins;
         for side in [self.begins, 1 - self.begins] {
             let (Some(here), Some(outcomes)) = (self.sides.get_mut(side), outcomes.get_mut(side))
@@ -233,12 +233,13 @@ impl<'a> Comparison<'a> {
             if !complete {
                 return Ok(false);
             }
-            let time = now().saturating_duration_since(began);
-            if let Some(total) = self.summary.times.get_mut(side) {
-                *total += time;
+            if let Some(time) = times.get_mut(side) {
+                *time = now().saturating_duration_since(began);
             }
-            longest = longest.max(time);
         }
+        // Only now, as a round that one side does not complete says nothing about the other.
+        self.summary.times.iter_mut().zip(times).for_each(|(total, time)| *total += time);
+        let longest = times.into_iter().max().unwrap_or_default();
         let size = outcomes.iter().map(|side| side.iter().map(Outcome::size).sum()).max();
         self.adapt(longest, size.unwrap_or(0));
         let [one, other] = &outcomes;

@@ -156,7 +156,7 @@ impl LoneWorker {
                 let how = self.reap().map_or("ended".into(), |exit| exit.to_string());
                 return Err(format!("it {how} before it introduced itself"));
             }
-            if !self.waiting.wait(deadline).map_err(unseen)? {
+            if deadline.is_over() || !self.waiting.wait(deadline).map_err(unseen)? {
                 return Err(format!("it did not introduce itself within {timeout:?}"));
             }
         }
@@ -170,8 +170,7 @@ impl LoneWorker {
     }
 
     /// Waits for the next frame, and writes meanwhile what is to be written.
-    pub(crate) fn hear(&mut self, timeout: Duration) -> Heard {
-        let deadline = Deadline::after(timeout);
+    pub(crate) fn hear(&mut self, deadline: Deadline) -> Heard {
         loop {
             let Some((token, connection)) = &mut self.connection else { return Heard::End };
             let has_ended = self.child.has_exited();
@@ -189,6 +188,8 @@ impl LoneWorker {
                 Reading::Ended { .. } => return Heard::End,
                 // A grandchild may hold the connection open.
                 Reading::Drained if has_ended => return Heard::End,
+                // Something comes all the time, and is no frame yet.
+                _ if deadline.is_over() => return Heard::Silence,
                 Reading::Unfinished => continue,
                 Reading::Drained => {}
             }

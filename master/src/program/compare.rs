@@ -161,6 +161,7 @@ impl Run<'_> {
             Ok(comparison) => comparison,
             Err(error) => return complain_of(&error, commands),
         };
+        let mut closed = None;
         while let Some(chunk) = inputs.next(comparison.round_size()) {
             let round = match chunk {
                 Ok(EncodedChunk { bytes, ends, .. }) => {
@@ -173,12 +174,11 @@ impl Run<'_> {
                 }
             };
             let went_on = comparison.run(&round, &mut |difference| self.note(difference));
-            if let Err(closed) = self.flush() {
-                return closed.report();
-            }
+            // Who reads no more still wants the status.
+            closed = self.flush().err();
             match went_on {
-                Ok(true) => {}
-                Ok(false) => break,
+                Ok(true) if closed.is_none() => {}
+                Ok(_) => break,
                 Err(error) => {
                     status = complain_of(&error, commands);
                     break;
@@ -191,15 +191,13 @@ impl Run<'_> {
         }
         if self.arguments.json {
             self.lines.extend(format!("{}\n", summary_json(&summary)).into_bytes());
-            if let Err(closed) = self.flush() {
-                return closed.report();
-            }
+            closed = closed.or_else(|| self.flush().err());
         }
         // Where one side never worked there is nothing to tell.
         if summary.inputs > 0 || status == ExitStatus::Success {
             tell_summary(&summary, commands);
         }
-        status
+        closed.map_or(status, |closed| status.combine(closed.report()))
     }
 
     fn note(&mut self, difference: &Difference<'_>) {
@@ -243,31 +241,20 @@ fn to_text(difference: &Difference<'_>, function: &str) -> String {
 }
 
 fn to_json(difference: &Difference<'_>, function: &str) -> String {
-    let encoded = |bytes: &[u8]| match Value::read(bytes) {
-        Ok((value, _)) => Notation::EXACT.text(&value),
-        Err(_) => "null".to_owned(),
-    };
     let outcome = |outcome: &Outcome| match outcome {
-        Outcome::Value(bytes) => format!("{{\"value\":{}}}", encoded(bytes)),
+        Outcome::Value(bytes) => format!("{{{}}}", Notation::EXACT.value_field(bytes)),
         Outcome::Error(error) => {
             let error = json!({ "kind": outcome.kind(), "message": error.to_string() });
             format!("{{\"error\":{error}}}")
         }
     };
     let [one, other] = difference.outcomes.map(outcome);
-    let arguments = Value::read_all(difference.arguments).unwrap_or_default();
-    let keywords = arguments.get(1).map(|map| Notation::EXACT.text(map));
-    let keywords = keywords.map_or(String::new(), |map| format!(",\"keywords\":{map}"));
-    let arguments = arguments.first().map_or("[]".into(), |list| Notation::EXACT.text(list));
+    let call = Notation::EXACT.call_fields(function, difference.arguments);
     let place = match &difference.verdict {
         Verdict::Values(place) => format!(",\"at\":{}", json!(place)),
         _ => String::new(),
     };
-    format!(
-        "{{\"input\":{},\"function\":{},\"arguments\":{arguments}{keywords},\"a\":{one},\"b\":{other}{place}}}",
-        difference.input,
-        json!(function)
-    )
+    format!("{{\"input\":{},{call},\"a\":{one},\"b\":{other}{place}}}", difference.input)
 }
 
 fn first_line(text: &str) -> &str {

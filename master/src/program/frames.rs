@@ -104,15 +104,21 @@ impl Printer<'_> {
             | Record::Ended { worker, .. } => worker,
             _ => return None,
         };
+        let slot = self.workers.get(&worker).map(|(slot, _)| *slot);
+        let FramesArguments { slot: slots, worker: workers, errors, json, all, .. } =
+            self.arguments;
+        let is_asked_for = (slots.is_empty() || slot.is_some_and(|slot| slots.contains(&slot)))
+            && (workers.is_empty() || workers.contains(&worker));
+        if !is_asked_for {
+            return None;
+        }
+        // Each value takes a character at least, and more are not seen.
+        let most = if *json || *all { usize::MAX } else { WIDTH + 1 };
         let message = match &entry.record {
-            Record::Frame { body, .. } => Some(Message::read(body)),
+            Record::Frame { body, .. } => Some(Message::read_start(body, most)),
             _ => None,
         };
-        let slot = self.workers.get(&worker).map(|(slot, _)| *slot);
-        let FramesArguments { slot: slots, worker: workers, errors, json, .. } = self.arguments;
-        let is_wanted = (slots.is_empty() || slot.is_some_and(|slot| slots.contains(&slot)))
-            && (workers.is_empty() || workers.contains(&worker))
-            && (!errors || is_error(&entry.record, message.as_ref()));
+        let is_wanted = !errors || is_error(&entry.record, message.as_ref());
         is_wanted.then(|| match json {
             true => self.json(entry, worker, message),
             false => self.text(entry, worker, message),
@@ -164,12 +170,12 @@ impl Printer<'_> {
     fn message(&self, message: &Message<'_>) -> String {
         let mut fields = String::new();
         for (name, value) in &message.fields {
-            let name = name.as_str().unwrap_or("?");
+            let name = self.notation.name(name.as_str().unwrap_or("?"));
             let _never_fails = write!(fields, " {name}={}", self.notation.text(value));
         }
         let payload = self.notation.texts(&message.payload);
         let space = if payload.is_empty() { "" } else { "  " };
-        format!("{}{fields}{space}{payload}", message.name)
+        format!("{}{fields}{space}{payload}", self.notation.name(message.name))
     }
 
     fn json(

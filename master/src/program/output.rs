@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::json;
+pub(super) use crate::report::count;
 use crate::{
     error::{Error, Failure},
     program::status::ExitStatus,
@@ -114,12 +115,6 @@ pub(super) fn complain_aside(message: String) {
         Ok(_) => drop(receiver.recv_timeout(COMPLAINT_PATIENCE)),
         Err(error) => log::error!("cannot start a thread: {error}"),
     }
-}
-
-/// So many of something, in words.
-pub(super) fn count(number: u64, noun: &str) -> String {
-    let ending = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{ending}")
 }
 
 /// A failure of a task, with its traceback indented below it.

@@ -11,7 +11,7 @@ use super::{
     Refusal,
     arguments::ReplayArguments,
     output::{Closed, complain, count},
-    search_path,
+    search_path, signals,
     status::ExitStatus,
 };
 use crate::{
@@ -34,6 +34,7 @@ pub(super) fn replay(arguments: ReplayArguments) -> Result<ExitStatus, Refusal> 
     let mut around = Surroundings::default();
     surroundings.tell(&mut around);
     around.check()?;
+    signals::hear_children()?;
     let mut closed = None;
     let mut print = |line: &str| {
         // Who reads no more still wants the status.
@@ -100,10 +101,7 @@ fn to_json(difference: &Difference) -> String {
             format!("\"initializer\":{{\"recorded\":{recorded},\"now\":{}}}", text(came))
         }
         Different::Answer { call, item, function, arguments, recorded, came, place } => {
-            let arguments = Value::read_all(arguments).unwrap_or_default();
-            let list = arguments.first().map_or("[]".into(), |list| Notation::EXACT.text(list));
-            let keywords = arguments.get(1).map(|map| Notation::EXACT.text(map));
-            let keywords = keywords.map_or(String::new(), |map| format!(",\"keywords\":{map}"));
+            let arguments = Notation::EXACT.call_fields(function, arguments);
             let came = match came {
                 Ok(came) => answer_to_json(came),
                 Err(why) => format!("{{\"missing\":{}}}", text(why)),
@@ -111,9 +109,7 @@ fn to_json(difference: &Difference) -> String {
             let place = place.as_deref();
             let place = place.map_or(String::new(), |place| format!(",\"at\":{}", text(place)));
             format!(
-                "\"call\":{call},\"item\":{item},\"function\":{},\"arguments\":{list}{keywords},\
-                 \"recorded\":{},\"now\":{came}{place}",
-                text(function),
+                "\"call\":{call},\"item\":{item},{arguments},\"recorded\":{},\"now\":{came}{place}",
                 answer_to_json(recorded)
             )
         }
@@ -127,10 +123,7 @@ fn to_json(difference: &Difference) -> String {
 
 fn answer_to_json(answer: &Answer) -> String {
     match answer {
-        Answer::Value(bytes) => match Value::read(bytes) {
-            Ok((value, _)) => format!("{{\"value\":{}}}", Notation::EXACT.text(&value)),
-            Err(_) => "{\"malformed\":true}".to_owned(),
-        },
+        Answer::Value(bytes) => format!("{{{}}}", Notation::EXACT.value_field(bytes)),
         Answer::Failure { kind, message } => {
             json!({ "error": { "kind": kind, "message": message } }).to_string()
         }

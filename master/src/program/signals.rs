@@ -112,11 +112,15 @@ pub(super) fn catch(steered: Steered) -> Result<Caught, Refusal> {
         }
         Steered::Processes => HangUp::End,
     };
-    // Where the end of children was ignored from the start, nobody would learn how a worker ended.
-    let heard = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(SIGCHLD, heard).map_err(refusal)?;
+    hear_children()?;
     let signals = Signals::new(numbers).map_err(refusal)?;
     Ok(Caught { signals, hang_up })
+}
+
+/// Where the end of children was ignored from the start, nobody would learn how a worker ended.
+pub(super) fn hear_children() -> Result<(), Refusal> {
+    let heard = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGCHLD, heard).map(drop).map_err(refusal)
 }
 
 /// Whether the program has a terminal that could hang up.

@@ -30,9 +30,15 @@ impl<'a> Message<'a> {
     /// What is wrong with it, if it is no map of one entry with a map in it, or its payload is
     /// malformed.
     pub fn read(body: &'a [u8]) -> Result<Self, String> {
+        Self::read_start(body, usize::MAX)
+    }
+
+    /// The same with so many values of the payload at the most, in all: to show its start, the
+    /// rest need not be in memory once more.
+    pub(crate) fn read_start(body: &'a [u8], most: usize) -> Result<Self, String> {
         let (envelope, length) = Value::read(body).map_err(|error| error.to_string())?;
         let rest = body.get(length..).unwrap_or_default();
-        let payload = Value::read_all(rest)
+        let payload = Value::read_all_start(rest, most)
             .map_err(|error| format!("malformed payload: {}", error.moved_by(length)))?;
         let no_envelope = || "it begins with no envelope".to_owned();
         let Value::Map(mut entries) = envelope else { return Err(no_envelope()) };

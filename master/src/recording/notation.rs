@@ -62,9 +62,39 @@ impl Notation {
         out
     }
 
+    /// A name that somebody else has chosen: in quotes if it is more than letters, so that it can
+    /// be nothing but a name.
+    pub(crate) fn name(self, name: &str) -> String {
+        let is_plain = |c: char| c.is_alphanumeric() || "_-.:".contains(c);
+        match !name.is_empty() && name.chars().all(is_plain) {
+            true => name.to_owned(),
+            false => self.text(&Value::String(name.as_bytes())),
+        }
+    }
+
+    /// The fields of a JSON object for a call, of its encoded arguments: `function`, `arguments`
+    /// and, if there are any, `keywords`.
+    pub(crate) fn call_fields(self, function: &str, arguments: &[u8]) -> String {
+        let function = serde_json::Value::from(function);
+        let arguments = Value::read_all(arguments).unwrap_or_default();
+        let list = arguments.first().map_or("[]".into(), |list| self.text(list));
+        let keywords = arguments.get(1).map(|map| format!(",\"keywords\":{}", self.text(map)));
+        let keywords = keywords.unwrap_or_default();
+        format!("\"function\":{function},\"arguments\":{list}{keywords}")
+    }
+
+    /// The field of a JSON object for an encoded value: `value`, or `malformed`.
+    pub(crate) fn value_field(self, bytes: &[u8]) -> String {
+        match Value::read(bytes) {
+            Ok((value, _)) => format!("\"value\":{}", self.text(&value)),
+            Err(_) => "\"malformed\":true".to_owned(),
+        }
+    }
+
     /// A call as people write it, such as `square(2, seconds=0.5)`, of its arguments: a list, and
     /// perhaps a map.
     pub(crate) fn call(self, function: &str, arguments: &[Value<'_>]) -> String {
+        let function = self.name(function);
         let mut texts = Vec::new();
         let mut length = 0;
         let mut add = |text: String| {
@@ -84,7 +114,7 @@ impl Notation {
         }
         if let Some(Value::Map(keywords)) = arguments.get(1) {
             let _all = keywords.iter().all(|(name, value)| {
-                let name = name.as_str().unwrap_or("?");
+                let name = self.name(name.as_str().unwrap_or("?"));
                 add(format!("{name}={}", self.text(value)))
             });
         }
@@ -97,6 +127,11 @@ impl Notation {
             false => format!("{function}({list})"),
         }
     }
+}
+
+/// Delete, and the controls beyond ASCII.
+const fn is_control(c: char) -> bool {
+    matches!(c, '\u{7f}'..='\u{9f}')
 }
 
 struct Writer {
@@ -189,6 +224,14 @@ impl Writer {
             _ => text,
         };
         match serde_json::to_string(seen) {
+            // JSON lets these stand as they are, and terminals heed them.
+            Ok(quoted) if quoted.contains(is_control) => {
+                let escaped = |c: char| match is_control(c) {
+                    true => format!("\\u{:04x}", u32::from(c)),
+                    false => c.to_string(),
+                };
+                self.push(&quoted.chars().map(escaped).collect::<String>());
+            }
             Ok(quoted) => self.push(&quoted),
             // A string can always be written.
             Err(_) => self.push("\"\""),

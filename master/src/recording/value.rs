@@ -43,10 +43,18 @@ impl<'a> Value<'a> {
     /// # Errors
     /// As [`protocol::value::skip`]: cut short, deeper than 512 levels, or the byte `c1`.
     pub fn read(bytes: &'a [u8]) -> Result<(Self, usize), ValueError> {
+        Self::read_start(bytes, &mut usize::MAX.clone())
+    }
+
+    /// The same with at most so many values in it, counted down: what is behind them is not there.
+    fn read_start(bytes: &'a [u8], most: &mut usize) -> Result<(Self, usize), ValueError> {
         // Found out first, so that what follows is well formed and not too deep to recurse into.
         let length = value::skip(bytes)?;
-        let mut reader = Reader { bytes: bytes.get(..length).unwrap_or_default(), offset: 0 };
-        Ok((reader.value()?, length))
+        let bytes = bytes.get(..length).unwrap_or_default();
+        let mut reader = Reader { bytes, offset: 0, left: *most };
+        let value = reader.value()?;
+        *most = reader.left;
+        Ok((value, length))
     }
 
     /// Reads all values of a payload.
@@ -54,11 +62,25 @@ impl<'a> Value<'a> {
     /// # Errors
     /// As [`Self::read`]; offsets count from the start of the payload.
     pub fn read_all(payload: &'a [u8]) -> Result<Vec<Self>, ValueError> {
+        Self::read_all_start(payload, usize::MAX)
+    }
+
+    /// The same with at most so many values in all: what is behind them is looked through and not
+    /// kept.
+    pub(super) fn read_all_start(
+        payload: &'a [u8],
+        mut most: usize,
+    ) -> Result<Vec<Self>, ValueError> {
         let (mut values, mut offset) = (Vec::new(), 0);
         while let Some(rest) = payload.get(offset..).filter(|rest| !rest.is_empty()) {
-            let (value, length) = Self::read(rest).map_err(|error| error.moved_by(offset))?;
-            values.push(value);
-            offset += length;
+            let moved = |error: ValueError| error.moved_by(offset);
+            offset += if most > 0 {
+                let (value, length) = Self::read_start(rest, &mut most).map_err(moved)?;
+                values.push(value);
+                length
+            } else {
+                value::skip(rest).map_err(moved)?
+            };
         }
         Ok(values)
     }
@@ -302,6 +324,8 @@ impl<'a> Open<'a> {
 struct Reader<'a> {
     bytes: &'a [u8],
     offset: usize,
+    /// So many more values are read, a container being one itself.
+    left: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -310,12 +334,15 @@ impl<'a> Reader<'a> {
     fn value(&mut self) -> Result<Value<'a>, ValueError> {
         let mut open: Vec<Open<'a>> = Vec::new();
         loop {
-            let mut value = match self.begin()? {
+            let begun = self.begin()?;
+            self.left = self.left.saturating_sub(1);
+            let is_cut = self.left == 0;
+            let mut value = match begun {
                 Begun::Value(value) => value,
                 Begun::Container(container) => {
                     open.push(container);
                     // An empty one is complete at once.
-                    match open.pop_if(|container| container.left == 0) {
+                    match open.pop_if(|container| container.left == 0 || is_cut) {
                         Some(container) => container.into_value(),
                         None => continue,
                     }
@@ -325,7 +352,7 @@ impl<'a> Reader<'a> {
                 let Some(container) = open.last_mut() else { return Ok(value) };
                 container.elements.push(value);
                 container.left -= 1;
-                match open.pop_if(|container| container.left == 0) {
+                match open.pop_if(|container| container.left == 0 || is_cut) {
                     Some(container) => value = container.into_value(),
                     None => break,
                 }
@@ -484,6 +511,23 @@ mod tests {
             read(long).write(&mut written);
             assert_eq!(written, short);
         }
+    }
+
+    #[test]
+    fn of_many_values_the_first_are_read() {
+        let read = |most| {
+            let payload = b"\x93\x01\x82\xa1a\x02\xa1b\x03\x04\x05\xdc\xff";
+            let whole = &payload[..payload.len() - 2];
+            assert!(Value::read_all_start(payload, most).is_err(), "the end is looked through");
+            let values = Value::read_all_start(whole, most).unwrap();
+            super::super::Notation::SHORT.texts(&values)
+        };
+        assert_eq!(read(usize::MAX), r#"[1,{"a":2,"b":3},4] 5"#);
+        assert_eq!(read(8), r#"[1,{"a":2,"b":3},4]"#);
+        assert_eq!(read(7), r#"[1,{"a":2,"b":3}]"#);
+        assert_eq!(read(6), r#"[1,{"a":2}]"#);
+        assert_eq!(read(3), "[1,{}]");
+        assert_eq!(read(1), "[]");
     }
 
     #[test]

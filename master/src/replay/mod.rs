@@ -50,7 +50,7 @@ use std::{
 
 pub use self::answer::Answer;
 use self::{
-    session::Session,
+    session::{LeftOut, Session},
     survey::{Survey, Surveyed},
 };
 use crate::{
@@ -205,13 +205,15 @@ pub(crate) fn replay_in(
     let mut summary = ReplaySummary::default();
     let survey = Survey::of(&mut recording)?;
     survey.tell(&mut summary);
+    let mut left = LeftOut::default();
     for worker in survey.workers.values().filter(|worker| worker.is_welcome) {
         recording.seek(SeekFrom::Start(worker.first))?;
         let reader = Reader::resume(&mut recording, worker.first);
         let play = Play { command, surroundings, options, worker };
         let mut count = |difference: &Difference| tell(difference);
-        Session::play(&play, reader, &mut summary, &mut count)?;
+        Session::play(&play, reader, &mut summary, &mut left, &mut count)?;
     }
+    left.tell(&mut summary);
     Ok(summary)
 }
 
@@ -221,10 +223,4 @@ struct Play<'a> {
     surroundings: &'a Surroundings,
     options: &'a ReplayOptions,
     worker: &'a Surveyed,
-}
-
-/// So many of something, in words.
-fn count(number: u64, noun: &str) -> String {
-    let ending = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{ending}")
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashSet, VecDeque},
     io::Read,
+    time::Duration,
 };
 
 use protocol::{
@@ -15,12 +16,13 @@ use super::{
     Difference, Different, Play, ReplayError, ReplaySummary,
     answer::{Answer, Likeness, Said, liken},
     call::{FirstItems, body, first_items, welcome},
-    count,
 };
 use crate::{
+    deadline::Deadline,
     driver::lone::{Heard, LoneWorker},
+    pool::INITIALIZER_TIMEOUT,
     recording::{Direction, Reader, Record},
-    report::Exit,
+    report::{Exit, count},
 };
 
 /// How far the two are.
@@ -36,7 +38,9 @@ pub(super) struct Session<'a> {
     recorded_left: u64,
     /// Items that the recorded worker is still to answer, in order.
     due: VecDeque<Due>,
-    left: LeftOut,
+    left: &'a mut LeftOut,
+    /// How long it may take until it is ready.
+    begins_within: Duration,
     /// It was asked to leave.
     asked_to_leave: bool,
 }
@@ -52,11 +56,28 @@ struct Due {
     skipped: bool,
 }
 
-/// Answers that were not compared.
+/// Answers that were not compared, in all sessions.
 #[derive(Default)]
-struct LeftOut {
+pub(super) struct LeftOut {
     missing: u64,
     cancelled: u64,
+}
+
+impl LeftOut {
+    pub(super) fn tell(&self, summary: &mut ReplaySummary) {
+        note_left_out(summary, self.missing, "of functions that the worker does not have");
+        note_left_out(summary, self.cancelled, "to items that were cancelled");
+    }
+}
+
+fn none_within(timeout: Duration) -> String {
+    format!("no answer came within {timeout:?}")
+}
+
+fn note_left_out(summary: &mut ReplaySummary, left: u64, why: &str) {
+    if left > 0 {
+        summary.note(format!("left out: {} {why}", count(left, "answer")));
+    }
 }
 
 /// Whether the other worker is still to be spoken to.
@@ -72,6 +93,7 @@ impl<'a> Session<'a> {
         play: &'a Play<'a>,
         mut reader: Reader<impl Read>,
         summary: &'a mut ReplaySummary,
+        left: &'a mut LeftOut,
         tell: &'a mut dyn FnMut(&Difference),
     ) -> Result<(), ReplayError> {
         let Play { command, surroundings, options, worker } = *play;
@@ -93,7 +115,8 @@ impl<'a> Session<'a> {
             features: HashSet::new(),
             recorded_left: worker.answers,
             due: VecDeque::new(),
-            left: LeftOut::default(),
+            left,
+            begins_within: options.timeout,
             asked_to_leave: false,
         };
         session.check_version().map_err(cannot)?;
@@ -178,6 +201,10 @@ impl<'a> Session<'a> {
             self.summary.note(format!("the worker does not know the feature `{feature}`"));
         }
         self.features = welcome.features.iter().cloned().collect();
+        if welcome.initializer.is_some() {
+            // As in a pool.
+            self.begins_within = self.begins_within.max(INITIALIZER_TIMEOUT);
+        }
         let welcome = FromMaster::Welcome(welcome);
         self.peer.send(&body(&welcome, payload).map_err(|error| error.to_string())?);
         Ok(())
@@ -235,7 +262,7 @@ impl<'a> Session<'a> {
     }
 
     fn expect_beginning(&mut self, recorded: Option<Answer>) -> Next {
-        let came = match (self.next_word(), &recorded) {
+        let came = match (self.next_word(self.begins_within), &recorded) {
             (Ok(Said::Ready), None) => return Next::GoOn,
             (
                 Ok(Said::Unfit(Answer::Failure { kind, .. })),
@@ -265,7 +292,7 @@ impl<'a> Session<'a> {
             self.left.missing += 1;
             return Next::GoOn;
         }
-        let came = match self.next_word() {
+        let came = match self.next_word(self.play.options.timeout) {
             Ok(Said::Answer { id: came_id, item: came_item, answer }) => {
                 if (came_id, came_item) == (id, item) {
                     Ok(answer)
@@ -299,16 +326,18 @@ impl<'a> Session<'a> {
     }
 
     /// The next thing that the other worker says, but for its progress; or why there is none.
-    fn next_word(&mut self) -> Result<Said, String> {
-        let timeout = self.play.options.timeout;
+    fn next_word(&mut self, timeout: Duration) -> Result<Said, String> {
+        let deadline = Deadline::after(timeout);
         loop {
-            let frame = match self.peer.hear(timeout) {
+            let frame = match self.peer.hear(deadline) {
                 Heard::Frame(frame) => frame,
-                Heard::Silence => return Err(format!("no answer came within {timeout:?}")),
+                Heard::Silence => return Err(none_within(timeout)),
                 Heard::End => return Err(self.how_it_ended()),
                 Heard::Nonsense(why) => return Err(format!("it sent no frame: {why}")),
             };
             match Said::read(&frame) {
+                // Frames that are there already do not wait.
+                Ok(Said::Progress) if deadline.is_over() => return Err(none_within(timeout)),
                 Ok(Said::Progress) => {}
                 Ok(said) => return Ok(said),
                 Err(why) => return Err(format!("it broke the protocol: {why}")),
@@ -334,23 +363,15 @@ impl<'a> Session<'a> {
             Next::GoOn => _ = self.peer.end(),
             Next::Stop => self.peer.kill(),
         }
-        let number = worker.number;
         let unheard = self.due.len() as u64 + self.recorded_left;
-        for (left, why) in [
-            (self.left.missing, "of functions that the worker does not have".to_owned()),
-            (self.left.cancelled, "to items that were cancelled".to_owned()),
-            (unheard, format!("of worker {number}, behind what ended its replay")),
-        ] {
-            if left > 0 {
-                self.summary.note(format!("left out: {} {why}", count(left, "answer")));
-            }
-        }
+        let why = format!("of worker {}, behind what ended its replay", worker.number);
+        note_left_out(self.summary, unheard, &why);
     }
 
     /// Both were asked to leave.
     fn compare_ends(&mut self, recorded: Option<Exit>) {
         let timeout = self.play.options.timeout;
-        let came = match self.peer.hear(timeout) {
+        let came = match self.peer.hear(Deadline::after(timeout)) {
             Heard::Frame(_) | Heard::Nonsense(_) => {
                 self.summary.note("the worker says more than it was asked".into());
                 self.peer.end()

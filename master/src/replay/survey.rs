@@ -10,10 +10,10 @@ use protocol::{
     message::{FromMaster, FromWorker},
 };
 
-use super::{ReplayError, ReplaySummary, answer::Said, count};
+use super::{ReplayError, ReplaySummary, answer::Said};
 use crate::{
     recording::{Direction, Reader, Record},
-    report::Exit,
+    report::{Exit, count},
 };
 
 /// What is known of a recorded worker.
@@ -38,8 +38,6 @@ pub(super) struct Surveyed {
     open: VecDeque<(u64, u32, u32)>,
     /// It broke the protocol: what it says from there on is not to be trusted.
     pub(super) broke: bool,
-    /// It was asked to leave.
-    pub(super) was_drained: bool,
     pub(super) exit: Option<Exit>,
 }
 
@@ -55,12 +53,10 @@ impl Surveyed {
                 Ok((FromMaster::Call(call), _)) => {
                     self.open.push_back((call.id, 0, call.items));
                     self.items += u64::from(call.items);
-                    self.was_drained |= call.last;
                     if !self.called.contains(call.function.as_ref()) {
                         self.called.insert(call.function.into());
                     }
                 }
-                Ok((FromMaster::Drain {}, _)) => self.was_drained = true,
                 _ => {}
             },
             Direction::FromWorker if self.broke => {}
