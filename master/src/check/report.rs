@@ -167,24 +167,28 @@ fn judge(requirement: Requirement, outcomes: &[Outcome]) -> Judgement {
 
 /// The verdict on a requirement that was never broken.
 fn verdict(number: u32, outcomes: &[Outcome]) -> Verdict {
-    let stops = || stops(number, outcomes);
     let confirmed = outcomes.iter().any(|outcome| outcome.confirmed.contains(&number));
     // What a function is missing for was not tried, whatever else was.
-    let missing = missing_functions(stops());
+    let missing = missing_functions(stops(number, outcomes));
     if !missing.is_empty() {
         return Verdict::NotTested(format!("the worker has no {}", functions(&missing)));
+    }
+    let impossible = |stop: &Stop| match stop {
+        Stop::Impossible(reason) => Some(Verdict::NotTested(reason.clone())),
+        _ => None,
+    };
+    // So is what was left out here. What stopped where something else was broken tells by that.
+    let unbroken = outcomes.iter().filter(|outcome| outcome.findings.is_empty());
+    if let Some(verdict) = stops(number, unbroken).find_map(impossible) {
+        return verdict;
     }
     if confirmed {
         return Verdict::Passed;
     }
-    let impossible = stops().find_map(|stop| match stop {
-        Stop::Impossible(reason) => Some(reason.clone()),
-        _ => None,
-    });
-    if let Some(reason) = impossible {
-        return Verdict::NotTested(reason);
+    if let Some(verdict) = stops(number, outcomes).find_map(impossible) {
+        return verdict;
     }
-    let without = stops().find_map(|stop| match stop {
+    let without = stops(number, outcomes).find_map(|stop| match stop {
         Stop::Without(reason) => Some(reason.clone()),
         _ => None,
     });
@@ -195,8 +199,11 @@ fn verdict(number: u32, outcomes: &[Outcome]) -> Verdict {
 }
 
 /// Why cases that try a requirement did not come to their end.
-fn stops(number: u32, outcomes: &[Outcome]) -> impl Iterator<Item = &Stop> {
-    let tried = outcomes.iter().filter(move |outcome| outcome.tries.contains(&number));
+fn stops<'a>(
+    number: u32,
+    outcomes: impl IntoIterator<Item = &'a Outcome>,
+) -> impl Iterator<Item = &'a Stop> {
+    let tried = outcomes.into_iter().filter(move |outcome| outcome.tries.contains(&number));
     tried.filter_map(|outcome| outcome.stop.as_ref())
 }
 

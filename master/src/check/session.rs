@@ -21,7 +21,7 @@ use super::{
     subject::{Came, Subject, Wire},
     trial::Trial,
 };
-use crate::driver::now;
+use crate::deadline::Deadline;
 use protocol::strict::{Function, Message, Value, envelope, frame};
 
 /// How long a worker may take to its hello; it may have to load a lot.
@@ -236,6 +236,11 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// How long a worker may take for what it is to do at once.
+    pub(super) const fn patience(&self) -> Duration {
+        self.trial.patience
+    }
+
     /// What a worker is to do at once may take so long, and longer with much data.
     pub(super) fn patience_for(&self, bytes: usize) -> Duration {
         /// Bytes a second that are the least to be expected of anybody.
@@ -293,13 +298,15 @@ impl<'a> Session<'a> {
     }
 
     pub(super) fn answer_within(&mut self, patience: Duration) -> Result<Answer, Stop> {
-        let began = now();
+        let deadline = Deadline::after(patience);
         loop {
             if let Some(answer) = self.came.pop_front() {
                 return Ok(answer);
             }
-            let left = patience.saturating_sub(began.elapsed());
-            if self.receive(left)?.is_none() {
+            // Something else may come all the time.
+            let is_over = deadline.is_over();
+            let left = deadline.left().unwrap_or(Duration::MAX);
+            if self.receive(left)?.is_none() || is_over && self.came.is_empty() {
                 let text = format!("no answer came within {:.1} s", patience.as_secs_f64());
                 return Err(Finding::new(self.at_stake, text + &last_line(&self.subject)).into());
             }
@@ -307,7 +314,11 @@ impl<'a> Session<'a> {
     }
 
     /// The same, where a worker that does not keep this requirement might give no answer at all.
-    fn answer_for(&mut self, requirement: u32, patience: Duration) -> Result<Answer, Stop> {
+    pub(super) fn answer_for(
+        &mut self,
+        requirement: u32,
+        patience: Duration,
+    ) -> Result<Answer, Stop> {
         if requirement != CONFORMANCE {
             self.at_stake = requirement;
         }

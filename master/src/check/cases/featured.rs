@@ -54,7 +54,19 @@ pub(super) const CASES: &[Case] = &[
     }),
     Case::new("an item that has not ended when it is cancelled is answered", &[40], |trial| {
         let mut session = Session::ready_with(trial, &[feature::CANCEL])?;
-        session.needs(&["echo"])?;
+        session.needs(&["echo", "sleep"])?;
+        // Whether a function can be cancelled or not.
+        let text = Value::text("slept");
+        let id = session.call("sleep", &[vec![Value::float(0.5), text.clone()]])?;
+        session.is_silent(Duration::from_millis(100))?;
+        session.send(&cancel(id, 0))?;
+        match session.answer_for(40, trial.patience)? {
+            Answer::Value(value) if value != text => {
+                let finding = Finding::new(40, "an item that was cancelled had another value");
+                return Err(finding.came_text(value.to_string()).into());
+            }
+            _ => {}
+        }
         for text in ["good", "bad", "good"] {
             let id = session.call("echo", &[vec![Value::text(text)]])?;
             if !session.has_answer(Duration::from_millis(300))? {

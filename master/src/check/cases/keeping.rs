@@ -11,6 +11,7 @@ use crate::{
         shared::{Numbers, SharedFile},
         trial::{Case, Trial},
     },
+    deadline::Deadline,
     driver::now,
 };
 use protocol::strict::{Message, Value};
@@ -137,10 +138,20 @@ fn look_at_frames(session: &mut Session<'_>) -> Result<(), Stop> {
     const QUIET: Duration = Duration::from_millis(200);
     const PAUSE: Duration = Duration::from_millis(2);
     let (mut before, mut since) = (None, now());
+    let deadline = Deadline::after(session.patience());
     loop {
-        while session.receive(PAUSE)?.is_some() {}
+        while !deadline.is_over() && session.receive(PAUSE)?.is_some() {}
         let Still { numbers: found, frames } = Still::read(session)?;
         let state = (found, session.wire.received);
+        // There is never that much, however it goes on.
+        if found.held > SIZE - 64 {
+            return judge_frames(session, found, frames);
+        }
+        if deadline.is_over() {
+            let seconds = session.patience().as_secs_f64();
+            let text = format!("what it keeps, or sends, went on changing for {seconds:.1} s");
+            return Err(Finding::new(46, text).came(&frames).into());
+        }
         if before != Some(state) || numbers(session)? != found {
             (before, since) = (Some(state), now());
         } else if found.base == session.wire.received || since.elapsed() >= QUIET {
