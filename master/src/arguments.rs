@@ -1,11 +1,11 @@
 //! Arguments and results on their way between Rust types and MessagePack.
 
-pub(crate) mod binary;
-
-use protocol::{limits::MAX_FRAME, value};
+use protocol::{
+    binary::{self, Binary},
+    limits::MAX_FRAME,
+    value,
+};
 use serde::{Serialize, de::DeserializeOwned};
-
-use self::binary::Binary;
 
 use crate::{
     batch::Items,
@@ -324,4 +324,38 @@ fn encode<A: Serialize>(argument: &A) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     append(&mut bytes, argument)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_take_it_as_they_would_take_it_encoded() {
+        fn check<T: FromResult + PartialEq + std::fmt::Debug>(data: &[u8]) {
+            let (given, decoded) =
+                (T::from_binary(data.to_vec()), T::from_result(&binary::encoded(data.to_vec())));
+            assert_eq!(
+                given.is_ok(),
+                decoded.is_ok(),
+                "{data:?} as {}",
+                std::any::type_name::<T>()
+            );
+            if let Ok(decoded) = decoded {
+                assert_eq!(given.unwrap(), decoded);
+            }
+        }
+        for data in [&b""[..], b"text", b"\xff\xfe"] {
+            check::<serde_bytes::ByteBuf>(data);
+            check::<Option<serde_bytes::ByteBuf>>(data);
+            check::<Vec<u8>>(data);
+            check::<String>(data);
+            check::<Option<String>>(data);
+            check::<i64>(data);
+            check::<bool>(data);
+            check::<()>(data);
+            check::<Vec<String>>(data);
+            check::<crate::Encoded>(data);
+        }
+    }
 }

@@ -8,8 +8,10 @@ use std::{
     },
 };
 
+use protocol::binary;
+
 use crate::{
-    arguments::{FromResult, binary},
+    arguments::FromResult,
     error::Error,
     machine,
     payload::{Payload, SHARED_FROM},

@@ -4,6 +4,7 @@
 
 use std::{io, ops::Range, os::fd::BorrowedFd, ptr::NonNull};
 
+use protocol::copying;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 /// A file in memory whose size is sealed.
@@ -45,11 +46,14 @@ impl Pages {
     pub(crate) fn copy(&self, start: usize, out: &mut [u8]) {
         let end = start.checked_add(out.len());
         assert!(end.is_some_and(|end| end <= self.size), "it lies in the file");
-        // SAFETY: the range lies in the mapping, whose size is sealed, so that all of it is there. No
-        // reference to it is made, and every content is one of bytes.
-        unsafe {
-            self.start.as_ptr().add(start).copy_to_nonoverlapping(out.as_mut_ptr(), out.len())
-        };
+        copying::in_pieces(out, |offset, piece| {
+            // SAFETY: the range lies in the mapping, whose size is sealed, so that all of it is there.
+            // No reference to it is made, and every content is one of bytes.
+            unsafe {
+                let place = self.start.as_ptr().add(start + offset);
+                place.copy_to_nonoverlapping(piece.as_mut_ptr(), piece.len());
+            }
+        });
     }
 
     /// Writes bytes that the caller alone has.
@@ -57,10 +61,9 @@ impl Pages {
         let end = offset.checked_add(bytes.len());
         assert!(end.is_some_and(|end| end <= self.size), "it lies in the file");
         // SAFETY: the range lies in the mapping, and the one who has it for himself calls this.
-        unsafe {
-            let place = self.start.as_ptr().add(offset);
-            place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
-        }
+        let place =
+            unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().add(offset), bytes.len()) };
+        copying::copy(bytes, place);
     }
 
     /// Gives the memory of bytes back that nobody has, in whole pages.

@@ -1,7 +1,7 @@
 //! The protocol between a master and its workers: frames, messages and limits.
 //!
 //! This crate turns bytes into messages and messages into bytes. It does no I/O, reads no clock
-//! and starts nothing. `SPEC.md` beside it is the normative text; this crate is one
+//! and starts nothing, but for a second thread that copies what is large. `SPEC.md` beside it is the normative text; this crate is one
 //! implementation of it, shared by the crates `master` and `worker`.
 //!
 //! In reading order:
@@ -14,6 +14,8 @@
 //!   are taken;
 //! - [`spec`]: the requirements of the specification, one by one;
 //! - [`strict`]: messages by the letter of the specification, for those who check others;
+//! - [`binary`] and [`copying`]: large binary data, which is moved where it can be, and copied by two
+//!   processors where it cannot;
 //! - [`value`]: walking over MessagePack values without decoding them.
 //!
 //! ```
@@ -36,6 +38,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod binary;
+pub mod copying;
 pub mod envelope;
 pub mod frame;
 pub mod launch;

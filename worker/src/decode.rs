@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use protocol::value::Kind;
+use protocol::{
+    binary::{self, Binary},
+    copying,
+    value::Kind,
+};
 use serde::{
     Deserializer,
     de::{self, DeserializeOwned, Expected, Visitor},
@@ -18,6 +22,13 @@ pub(crate) fn argument<T: DeserializeOwned>(encoded: Option<&[u8]>) -> Result<T,
     let Some(encoded) = encoded else {
         return T::deserialize(Absent).map_err(|_| "it is missing".to_owned());
     };
+    if encoded.len() >= copying::LARGE
+        && let Some(header) = binary::header_of(encoded, encoded.len())
+        && let Some(data) = encoded.get(header..)
+        && let Ok(value) = T::deserialize(Binary(copying::to_vec(data)))
+    {
+        return Ok(value);
+    }
     rmp_serde::from_slice(encoded).map_err(|error| match (error, expectation::<T>()) {
         (rmp_serde::decode::Error::TypeMismatch(marker), Some(expected)) => {
             let found = Kind::of(marker.to_u8());

@@ -121,10 +121,10 @@ impl ResultsMapping {
     }
 }
 
-/// So many bytes of the arguments may count as memory of this worker: 64 MiB. It looks at ever more of
-/// the file, all of which would count for as long as it lives, and be held against it by who limits
-/// its memory.
-const LOOKED_AT_MOST: usize = 64 << 20;
+/// So many bytes of the arguments may count as memory of this worker: 64 MiB, and what goes around
+/// them in a call. It looks at ever more of the file, all of which would count for as long as it
+/// lives, and be held against it by who limits its memory.
+const LOOKED_AT_MOST: usize = (64 << 20) + (1 << 20);
 
 /// Where the master puts large arguments. It is only read.
 pub(crate) struct ArgumentsMapping {
@@ -187,7 +187,7 @@ mod unix {
         sync::atomic::{AtomicU64, Ordering},
     };
 
-    use protocol::shared_output::DATA;
+    use protocol::{copying, shared_output::DATA};
     use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
     use super::KEY_SIZE;
@@ -241,10 +241,10 @@ mod unix {
             assert!(end.is_some_and(|end| end <= self.size), "the caller has looked for room");
             // SAFETY: the range lies in the mapping, as was just checked, and nothing else in this
             // process refers to it: `bytes` borrows all of it.
-            unsafe {
-                let place = self.start.as_ptr().add(offset);
-                place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
-            }
+            let place = unsafe {
+                std::slice::from_raw_parts_mut(self.start.as_ptr().add(offset), bytes.len())
+            };
+            copying::copy(bytes, place);
         }
 
         /// Bytes that nobody changes for as long as they are looked at. Empty if they are not

@@ -14,6 +14,7 @@ use std::{
 };
 
 use protocol::{
+    binary,
     frame::Decoder,
     limits::{HOLD_TIME, MAX_FRAME},
     message::{self, SharedRange},
@@ -23,7 +24,6 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use super::{connection::Connection, process::Process, session::Breach, supervisor::Supervisor};
 use crate::{
-    arguments::binary,
     batch::Value,
     machine::{Event, Time, WorkerId},
     memory,
