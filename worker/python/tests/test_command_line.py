@@ -82,7 +82,30 @@ def test_the_script_is_on_the_path() -> None:
             "def _a(): pass\ndef b(): pass",
             ["c"],
         ),
-        ("async def a(): pass\nb = lambda: 1", ["a", "<lambda>"]),
+        ("async def a(): pass\nb = lambda: 1\nc = lambda: 2", ["a", "b", "c"]),
+        # By the name of its own that can be seen, or by the first one that can.
+        ("def a(): pass\nb = a\ndef _c(): pass\nd = _c", ["a", "d"]),
+        ("__all__ = ['b']\ndef _a(): pass\nb = _a", ["b"]),
+        (
+            "def _timed(f):\n    def wrapper(n): return f(n)\n    return wrapper\n"
+            "@_timed\ndef a(n): pass\n@_timed\ndef b(n): pass",
+            ["a", "b"],
+        ),
+        # What is no function of this module, and what cannot be looked at.
+        (
+            "_strip = str.strip\nclass _Proxy:\n    def __call__(self): pass\n"
+            "    def __getattr__(self, name): raise RuntimeError('outside of a request')\n"
+            "proxy = _Proxy()\ndef a(): pass",
+            ["a"],
+        ),
+        # Whatever it is that was marked, and wherever it comes from.
+        (
+            "import functools, pool_worker\nfrom os.path import join\n"
+            "add5 = pool_worker.function(name='add-5')(functools.partial(lambda a, b: a, 5))\n"
+            "class _Doubles:\n    def __call__(self, n): return 2 * n\n"
+            "doubles = pool_worker.function(_Doubles())\ndef internal(): pass",
+            ["add-5", "doubles"],
+        ),
     ],
 )
 def test_what_a_module_offers(write: Write, text: str, names: List[str]) -> None:
@@ -112,6 +135,33 @@ def test_two_functions_of_one_name(write: Write) -> None:
     assert status == 2
     assert one in stderr and two in stderr
     assert offered(one, one) == ["f"]
+
+
+def test_a_mark_behind_a_decorator_of_another_module(write: Write) -> None:
+    write("def deco(f):\n    def wrapper(n): return f(n)\n    return wrapper", "helper.py")
+    text = (
+        "import pool_worker\nfrom helper import deco\n"
+        "@pool_worker.function(name='go')\n@deco\ndef _go(n): return n\ndef internal(): pass"
+    )
+    assert offered(write(text)) == ["go"]
+
+
+def test_names_of_this_program_are_not_taken(write: Write) -> None:
+    path = write("def call_pickled(n): return n")
+    status, _, stderr = run("--callables", path)
+    assert status == 2 and "two functions have the name `call_pickled`" in stderr
+
+
+def test_a_file_that_changes_the_directory(write: Write, tmp_path: Path) -> None:
+    write("import os\nos.chdir('/')\ndef a(): pass", "one.py")
+    write("def b(): pass", "two.py")
+    with ScriptedMaster("one.py", "two.py", directory=tmp_path) as master:
+        names = [function["name"] for function in master.hello()["functions"]]
+    assert names == ["a", "b"]
+
+
+def test_a_file_that_closes_its_output(write: Write) -> None:
+    assert offered(write("import sys\nsys.stdout.close()\ndef a(): pass")) == ["a"]
 
 
 def test_an_import_that_fails(write: Write) -> None:
@@ -160,28 +210,49 @@ def test_main_is_not_run(write: Write) -> None:
 
 
 CALLS: Dict[str, Tuple[List[str], int, str]] = {
-    "json": (["echo", '{"a": [1.5, null]}'], 0, '{"a": [1.5, null]}\n'),
+    "json": (["echo", '{"a": [1.5, null]}'], 0, '{"a":[1.5,null]}\n'),
     "text": (["echo", "a text"], 0, '"a text"\n'),
     "beyond ASCII": (["echo", "\u00e9"], 0, '"\u00e9"\n'),
     "nothing": (["nothing"], 0, "null\n"),
+    "no JSON": (["echo", "NaN"], 0, '"NaN"\n'),
+    "a large float": (["echo", "1e100"], 0, "1e100\n"),
+    "a small float": (["echo", "1.5E-7"], 0, "1.5e-7\n"),
+    "an integer of 64 bits": (["echo", "18446744073709551615"], 0, "18446744073709551615\n"),
+    "one that is beyond": (["echo", "18446744073709551616"], 2, ""),
+    "a float that is beyond": (["echo", "1e999"], 2, ""),
+    "a key twice": (["echo", '{"a": 1, "a": 2}'], 2, ""),
+    "what JSON lacks": (
+        ["odd"],
+        0,
+        '[{"$float":"NaN"},{"$float":"-Infinity"},{"$binary":"eA=="},[1,3],"a",'
+        '{"$map":[[1,2],[null,3]]},{"$map":[["$float",1]]},{"x":1},{"$extension":[5,"eA=="]}]\n',
+    ),
 }
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_by_hand(write: Write, name: str) -> None:
     words, status, stdout = CALLS[name]
-    path = write("def echo(value): return value\ndef nothing(): pass")
-    assert run(path, "call", *words, PYTHONUTF8="1") == (status, stdout, "")
+    path = write(
+        "import dataclasses, msgpack, pathlib\n"
+        "def echo(value): return value\ndef nothing(): pass\n"
+        "def odd():\n    kind = dataclasses.make_dataclass('kind', ['x'])\n"
+        "    return [float('nan'), float('-inf'), b'x', {3, 1}, pathlib.Path('a'),\n"
+        "            {1: 2, None: 3}, {'$float': 1}, kind(1), msgpack.ExtType(5, b'x')]"
+    )
+    came = run(path, "call", *words, PYTHONUTF8="1")
+    assert came[:2] == (status, stdout)
+    assert bool(came[2]) == (status != 0) and "Traceback" not in came[2]
 
 
 def test_a_call_by_hand_that_fails(write: Write) -> None:
-    path = write("def fails(): raise ValueError('no')\ndef binary(): return b'x'")
+    path = write("def fails(): raise ValueError('no')\ndef wide(): return 2 ** 64")
     status, _, stderr = run(path, "call", "fails")
     assert status == 1 and "ValueError: no" in stderr and "pool_worker" not in stderr
     status, _, stderr = run(path, "call", "fails", "1")
     assert status == 1 and "InvalidArguments" in stderr
-    status, _, stderr = run(path, "call", "binary")
-    assert status == 1 and "cannot be printed as JSON" in stderr
+    status, _, stderr = run(path, "call", "wide")
+    assert status == 1 and "InvalidResult: an integer of the result does not fit" in stderr
     status, _, stderr = run(path, "call", "nothing")
     assert status == 2 and "no function `nothing`" in stderr and "fails()" in stderr
     assert run(path, "call")[0] == 2

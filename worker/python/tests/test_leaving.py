@@ -43,6 +43,23 @@ TASKS = """
     def left_child():
         child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
         child.start()
+    def executor():
+        global _executor
+        import concurrent.futures
+        atexit.register(lambda: print("last words", flush=True))
+        context = multiprocessing.get_context("fork")
+        _executor = concurrent.futures.ProcessPoolExecutor(1, mp_context=context)
+        return _executor.submit(abs, -3).result()
+    def on_a_signal(kind):
+        def handle(*_): raise {"exit": SystemExit(7), "text": SystemExit("why"),
+                               "none": SystemExit(), "other": RuntimeError("late"),
+                               "timeout": TimeoutError("late")}[kind]
+        signal.signal(signal.SIGUSR1, handle)
+        threading.Thread(target=time.sleep, args=(600,)).start()
+    def blocked():
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return int(signal.sigwait({signal.SIGUSR1}))
     def crash(): os._exit(5)
     def interrupt(): os.kill(os.getpid(), signal.SIGINT); time.sleep(5)
     def descriptors():
@@ -108,6 +125,62 @@ def test_a_reject(master: ScriptedMaster) -> None:
     master.send(frame("reject", {"reason": "too old"}))
     assert master.status() == 76
     assert "too old" in master.output()[1]
+
+
+def test_an_executor_that_is_left_over(master: ScriptedMaster) -> None:
+    master.ready()
+    assert master.apply("executor").value == 3
+    began = time.monotonic()
+    master.send(DRAIN)
+    assert master.status() == 0
+    # After five seconds it would be ended, whatever has not been done.
+    assert time.monotonic() - began < 4
+    assert master.output() == ("last words\n", "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "words"),
+    [
+        ("exit", 7, ""),
+        ("text", 1, "why\n"),
+        ("none", 0, ""),
+        ("other", 1, "RuntimeError: late\n"),
+        ("timeout", 1, "TimeoutError: late\n"),
+    ],
+)
+def test_what_a_handler_raises_between_calls(
+    master: ScriptedMaster, kind: str, status: int, words: str
+) -> None:
+    master.ready()
+    assert master.apply("on_a_signal", kind).value is None
+    os.kill(master.process.pid, signal.SIGUSR1)
+    assert master.status() == status
+    stderr = master.output()[1]
+    assert stderr.endswith(words) if words else stderr == ""
+
+
+def test_a_handler_that_raises_inside_of_an_answer(write: Write) -> None:
+    text = """
+        import signal
+        def _late(*_): raise TimeoutError("too slow")
+        def large():
+            signal.signal(signal.SIGALRM, _late)
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            return b"x" * 50_000_000
+    """
+    with ScriptedMaster(write(text)) as master:
+        master.ready()
+        master.send(call(1, "large", []))
+        # Nothing is read, so that the answer is still under way.
+        assert master.status() == 1
+        assert master.output()[1].endswith("TimeoutError: too slow\n")
+
+
+def test_signals_are_for_the_main_thread(master: ScriptedMaster) -> None:
+    master.ready()
+    assert master.apply("blocked").value == signal.SIGUSR1
+    master.send(DRAIN)
+    assert master.status() == 0
 
 
 @pytest.mark.parametrize("half", [False, True])

@@ -177,6 +177,16 @@ def test_numpy() -> None:
         encoder.encode(numpy.longdouble(1.5))
     with pytest.raises(InvalidResult):
         encoder.encode(numpy.datetime64("2024-01-01T00:00:00.000000"))
+    # Without their unit, or their names, they would be other values.
+    for value in (
+        numpy.datetime64("2024-01-01T00:00:00.000000001"),
+        numpy.timedelta64(5, "ns"),
+        numpy.datetime64("NaT", "s"),
+        numpy.array(["2024-01-01"], "datetime64[ns]"),
+        numpy.array([(1, 2.0)], [("a", "i4"), ("b", "f8")]),
+    ):
+        with pytest.raises(InvalidResult, match="no form"):
+            encoder.encode(value)
 
 
 def test_raw_results_are_checked() -> None:

@@ -274,6 +274,88 @@ def test_odd_exceptions(master: ScriptedMaster) -> None:
     assert master.apply("square", 3).value == 9
 
 
+def test_exceptions_that_nobody_can_look_at(write: Write) -> None:
+    text = """
+        import pool_worker
+
+        class NotFound(pool_worker.Failure):
+            def __init__(self, key): self.key = key
+        class Exits(Exception):
+            def __str__(self): raise SystemExit(3)
+        class Interrupts(Exception):
+            def __str__(self): raise KeyboardInterrupt
+        class Words(str):
+            def __getitem__(self, _): raise RuntimeError
+            def encode(self, *_): raise RuntimeError
+        class Odd(Exception):
+            def __str__(self): return Words("odd words")
+        class Nameless(type):
+            @property
+            def __name__(cls): raise RuntimeError
+        class Unnamed(Exception, metaclass=Nameless): pass
+
+        def raises(name): raise globals()[name]("x")
+        def chain(length):
+            error = None
+            for number in range(length):
+                try:
+                    raise ValueError(number) from error
+                except ValueError as raised:
+                    error = raised
+            raise error
+    """
+    with ScriptedMaster(write(text)) as master:
+        master.ready()
+        for name, kind, message in [
+            ("NotFound", "NotFound", "x"),
+            ("Exits", "Exits", "(its message cannot be had: SystemExit)"),
+            ("Interrupts", "Interrupts", "(its message cannot be had: KeyboardInterrupt)"),
+            ("Odd", "Odd", "odd words"),
+            ("Unnamed", "Error", "(its exception cannot be had: RuntimeError)"),
+        ]:
+            failure = master.apply("raises", name).failure
+            assert (failure["kind"], failure["message"]) == (kind, message)
+        failure = master.apply("chain", 3000).failure
+        assert (failure["kind"], failure["message"]) == ("ValueError", "2999")
+        assert "in chain" in failure["traceback"]
+    with ScriptedMaster(write(text)) as master:
+        master.hello()
+        master.send(frame("welcome", {"version": 1, "initializer": "raises"}, ["NotFound"]))
+        assert master.receive().failure["kind"] == "NotFound"
+        assert master.status() == 1
+
+
+def test_functions_behind_decorators(write: Write) -> None:
+    text = """
+        import functools
+
+        def _with_database(f):
+            @functools.wraps(f)
+            def wrapper(*args, **kw): return f("database", *args, **kw)
+            return wrapper
+        def _logged(f):
+            @functools.wraps(f)
+            def wrapper(*args, **kw): return f(*args, **kw)
+            return wrapper
+
+        @_with_database
+        def query(database, sql): return [database, sql]
+        @_logged
+        def plain(n): return len(n)
+        @_logged
+        async def later(n): return n
+    """
+    with ScriptedMaster(write(text)) as master:
+        functions = {f["name"]: f["parameters"] for f in master.ready()["functions"]}
+        assert functions == {"query": "(database, sql)", "plain": "(n)", "later": "(n)"}
+        assert master.apply("query", "select").value == ["database", "select"]
+        assert master.apply("later", 7).value == 7
+        assert master.apply("plain", "ab").value == 2
+        assert master.apply("plain").failure["kind"] == "InvalidArguments"
+        assert master.apply("plain", 1, 2).failure["kind"] == "InvalidArguments"
+        assert master.apply("plain", 5).failure["kind"] == "TypeError"
+
+
 def test_failures_are_shortened() -> None:
     with ScriptedMaster("--conformance") as master:
         master.ready()

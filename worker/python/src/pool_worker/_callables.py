@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 import sys
 from typing import Any, Callable, Dict, Tuple
@@ -17,6 +18,10 @@ def call_pickled(data: bytes) -> bytes:
         )
     function, arguments, keywords = _load(data)
     result = function(*arguments, **keywords)
+    if inspect.iscoroutine(result):
+        import asyncio
+
+        result = asyncio.run(result)
     # What came with cloudpickle may give what only cloudpickle can pickle.
     pickler = sys.modules.get("cloudpickle", pickle)
     pickled: bytes = pickler.dumps(result, protocol=pickle.HIGHEST_PROTOCOL)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
 import traceback
-from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Tuple
 
 from . import __version__
 from ._callables import call_pickled
@@ -13,7 +13,8 @@ from ._conformance import FUNCTIONS as CONFORMANCE_FUNCTIONS
 from ._errors import Failure, RegistrationError
 from ._limits import EXIT_FAILED, EXIT_NORMAL, EXIT_USAGE
 from ._modules import functions_of, import_module
-from ._registry import Function, register
+from ._notation import OutOfRange, read_argument, result_text
+from ._registry import Function, register_named
 from ._worker import Worker, complain, leave, take_launch
 
 _NAME = "worker-python"
@@ -33,7 +34,8 @@ Offered are the functions of each module that are marked with @pool_worker.funct
 those of its __all__; and without that, all that it defines whose names have no leading underscore.
 
 Options, before the modules:
-  --conformance  offer the functions of a conformance check as well; needs no module
+  --conformance  offer the functions of a conformance check as well, in the place of any others of
+                 their names; needs no module
   --callables    offer `call_pickled`, which runs whatever code it is sent; needs no module
 """
 
@@ -100,10 +102,11 @@ def _parse(words: List[str]) -> _Arguments:
 
 def _load(arguments: _Arguments) -> Worker:
     """Imports the modules. Complains, and ends the process, if they cannot be served."""
-    functions: List[Callable[..., Any]] = []
+    functions: List[Tuple[Optional[str], Callable[..., Any]]] = []
+    directory = _current_directory()
     for name in arguments.modules:
         try:
-            functions += functions_of(import_module(name))
+            functions += functions_of(import_module(name, directory))
         except RegistrationError as error:
             complain(f"{_NAME}: {error}")
             leave(EXIT_USAGE)
@@ -113,15 +116,24 @@ def _load(arguments: _Arguments) -> Worker:
             complain(f"{_NAME}: cannot import {name}: {type(error).__name__}: {error}")
             leave(EXIT_FAILED)
     try:
-        worker = Worker(functions, name=_NAME)
         if arguments.callables:
-            worker.functions.update(register([call_pickled]))
+            functions.append((None, call_pickled))
+        worker = Worker([], name=_NAME)
+        worker.functions = register_named(functions)
         if arguments.conformance:
-            worker.functions.update(register(dict(CONFORMANCE_FUNCTIONS)))
+            worker.functions.update(register_named(CONFORMANCE_FUNCTIONS))
     except RegistrationError as error:
         complain(f"{_NAME}: {error}")
         leave(EXIT_USAGE)
     return worker
+
+
+def _current_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        # It was removed, and modules may be found elsewhere.
+        return os.curdir
 
 
 def _inside(error: BaseException) -> Any:
@@ -157,8 +169,11 @@ def _call(functions: Dict[str, Function], words: List[str]) -> int:
         complain(f"{_NAME}: `{name}` works on encoded values, which cannot be given here")
         return EXIT_USAGE
     try:
-        result = function.bind_and_call([_argument(word) for word in rest], {})
-        print(json.dumps(result, ensure_ascii=False, default=_as_json), flush=True)
+        result = function.bind_and_call([read_argument(word) for word in rest], {})
+        print(result_text(result), flush=True)
+    except OutOfRange as error:
+        complain(f"{_NAME}: {error}")
+        return EXIT_USAGE
     except Failure as error:
         complain(f"{error.kind}: {error}")
         return EXIT_FAILED
@@ -166,17 +181,3 @@ def _call(functions: Dict[str, Function], words: List[str]) -> int:
         traceback.print_exception(type(error), error, _inside(error))
         return EXIT_FAILED
     return EXIT_NORMAL
-
-
-def _argument(word: str) -> Any:
-    try:
-        return json.loads(word)
-    except ValueError:
-        return word
-
-
-def _as_json(value: Any) -> Any:
-    raise Failure(
-        f"the result cannot be printed as JSON: it holds a value of type {type(value).__name__}",
-        kind="NotJson",
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import Iterator, Optional, Tuple, Union
 
@@ -20,6 +21,23 @@ fresh memory, but a single frame can be very large."""
 _READ_AHEAD = 1 << 22
 """Bytes that are read ahead while an item runs. A master that wants to be heard then keeps less
 than that under way."""
+
+
+_GONE = (
+    errno.EPIPE,
+    errno.ECONNRESET,
+    errno.ECONNABORTED,
+    errno.ENOTCONN,
+    errno.ESHUTDOWN,
+    errno.EBADF,
+)
+"""What the system says when the other end is gone, or this one was closed."""
+
+
+def _leave_at(error: OSError) -> BaseException:
+    """What an error of the socket comes to: `Leave`, or the error itself if it says something else,
+    as one of a handler of signals of the user's does."""
+    return Leave(EXIT_NORMAL) if error.errno in _GONE else error
 
 
 class Connection:
@@ -102,8 +120,8 @@ class Connection:
         """Writes a frame in full. Raises `Leave` if there is nobody to read it any more."""
         try:
             self._socket.sendall(frame)
-        except OSError:
-            raise Leave(EXIT_NORMAL) from None
+        except OSError as error:
+            raise _leave_at(error) from None
 
     def send_in_parts(self, head: bytes, body: Union[bytes, bytearray]) -> None:
         """Writes a frame in full, which lies in two pieces of memory."""
@@ -114,8 +132,8 @@ class Connection:
                 sent = len(head)
             if sent < len(head) + len(body):
                 self._socket.sendall(memoryview(body)[sent - len(head) :])
-        except OSError:
-            raise Leave(EXIT_NORMAL) from None
+        except OSError as error:
+            raise _leave_at(error) from None
 
     def _receive(self, needed: int, flags: int = 0) -> int:
         """Reads some bytes towards the `needed` ones from `start`; 0 at the end of the stream."""
@@ -125,11 +143,11 @@ class Connection:
             count = self._socket.recv_into(room, 0, flags)
         except BlockingIOError:
             raise
-        except ConnectionError:
-            # The other end is gone, with bytes of this one unread.
-            return 0
-        except OSError:
-            raise Leave(EXIT_NORMAL) from None
+        except OSError as error:
+            if error.errno == errno.ECONNRESET:
+                # The other end is gone, with bytes of this one unread.
+                return 0
+            raise _leave_at(error) from None
         self._end += count
         return count
 

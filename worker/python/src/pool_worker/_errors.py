@@ -12,7 +12,7 @@ class Failure(Exception):
     of the class, as for any other exception.
     """
 
-    kind: str
+    kind: str = ""
 
     def __init__(self, message: str = "", kind: Optional[str] = None) -> None:
         super().__init__(message)

@@ -25,11 +25,14 @@ class Report(NamedTuple):
 
 
 def report(error: BaseException) -> Report:
-    """Reports an exception that a function has raised."""
-    message = _message(error)
-    return Report(
-        _fields(_kind(error), message, _traceback(error, message)), _pickled(error, message)
-    )
+    """Reports an exception that a function has raised, whatever that does to whoever looks at it."""
+    try:
+        message = _message(error)
+        return Report(
+            _fields(_kind(error), message, _traceback(error, message)), _pickled(error, message)
+        )
+    except BaseException as problem:
+        return Report(_fields("Error", _unavailable("exception", problem), ""), b"")
 
 
 def report_of_worker(error: Failure) -> Report:
@@ -45,15 +48,26 @@ def _fields(kind: str, message: str, where: str) -> Dict[str, object]:
 
 
 def _kind(error: BaseException) -> str:
-    kind = error.kind if isinstance(error, Failure) else type(error).__name__
-    return kind if isinstance(kind, str) else type(error).__name__
+    kind = error.kind if isinstance(error, Failure) else ""
+    if not (isinstance(kind, str) and kind):
+        kind = type(error).__name__
+    return _plain(kind)
 
 
 def _message(error: BaseException) -> str:
     try:
-        return str(error)
-    except Exception as problem:
-        return f"(its message cannot be had: {type(problem).__name__})"
+        return _plain(str(error))
+    except BaseException as problem:
+        return _unavailable("message", problem)
+
+
+def _plain(text: str) -> str:
+    """The text without whatever a class of its own makes of it."""
+    return str.__str__(text)
+
+
+def _unavailable(what: str, problem: BaseException) -> str:
+    return f"(its {what} cannot be had: {type.__dict__['__name__'].__get__(type(problem))})"
 
 
 def _traceback(error: BaseException, message: str) -> str:
@@ -62,27 +76,30 @@ def _traceback(error: BaseException, message: str) -> str:
         return "".join(traceback.format_tb(error.__traceback__))
     try:
         formatted = traceback.TracebackException.from_exception(error)
-        _leave_out_worker(formatted, set())
+        _leave_out_worker(formatted)
         has_context = formatted.__context__ and not formatted.__suppress_context__
         if not (formatted.stack or formatted.__cause__ or has_context):
             # It says no more than kind and message do.
             return ""
         return "".join(formatted.format())
-    except Exception as problem:
-        return f"(its traceback cannot be had: {type(problem).__name__})"
+    except BaseException as problem:
+        # Its own frames at least: a chain of causes may be longer than can be formatted.
+        where = "".join(traceback.format_tb(error.__traceback__))
+        return f"{where}{_unavailable('traceback', problem)}"
 
 
-def _leave_out_worker(formatted: Any, seen: Set[int]) -> None:
+def _leave_out_worker(formatted: Any) -> None:
     """Takes out the frames of this package, here and in everything that the exception names."""
-    if formatted is None or id(formatted) in seen:
-        return
-    seen.add(id(formatted))
-    frames = [frame for frame in formatted.stack if not frame.filename.startswith(_PACKAGE)]
-    formatted.stack = traceback.StackSummary.from_list(frames)
-    _leave_out_worker(formatted.__cause__, seen)
-    _leave_out_worker(formatted.__context__, seen)
-    for inner in getattr(formatted, "exceptions", None) or ():
-        _leave_out_worker(inner, seen)
+    seen: Set[int] = set()
+    left = [formatted]
+    while left:
+        one = left.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        frames = [frame for frame in one.stack if not frame.filename.startswith(_PACKAGE)]
+        one.stack = traceback.StackSummary.from_list(frames)
+        left += [one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ())]
 
 
 def _pickled(error: BaseException, message: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import traceback
 from typing import (
     Any,
     Callable,
@@ -28,12 +29,13 @@ Callee = TypeVar("Callee", bound=Callable[..., Any])
 
 
 class Options(NamedTuple):
-    """What the decorator `function` was told."""
+    """What the decorator `function` was told, and the module in which it was."""
 
     name: Optional[str] = None
     progress: bool = False
     cancel: bool = False
     raw: bool = False
+    module: Optional[str] = None
 
 
 @overload
@@ -73,8 +75,10 @@ def function(
       and gives one MessagePack value as `bytes`.
     """
 
+    module = sys._getframe(1).f_globals.get("__name__")
+
     def mark(callee: Callee) -> Callee:
-        setattr(callee, _MARK, Options(name, progress, cancel, raw))
+        setattr(callee, _MARK, Options(name, progress, cancel, raw, module))
         return callee
 
     return mark if marked is None else mark(marked)
@@ -82,7 +86,11 @@ def function(
 
 def options_of(callee: object) -> Optional[Options]:
     """What the decorator was told about a function; `None` if it is not marked."""
-    options = getattr(callee, _MARK, None)
+    try:
+        options = getattr(callee, _MARK, None)
+    except Exception:
+        # An object that stands for another may have none at this moment.
+        return None
     return options if isinstance(options, Options) else None
 
 
@@ -104,11 +112,14 @@ class Function:
         self.cancel = options.cancel
         self.raw = options.raw
         self.help = _first_line(callee)
-        self._signature = None if self.raw else _signature(callee)
-        self.parameters = _describe(self._signature)
+        # What has to fit, and what is written at the function that is wrapped, if one is.
+        self._signature = None if self.raw else _signature(callee, False)
+        self._apparent = None if self.raw else _signature(callee, True)
+        self.parameters = _describe(self._apparent)
         # Positional arguments of a number from `least` to `most` always fit, so the hot path need
         # not bind them.
-        self.least, self.most = _positional_range(self._signature)
+        least, most = zip(_positional_range(self._signature), _positional_range(self._apparent))
+        self.least, self.most = max(least), min(most)
         self.call: Callable[..., Any] = _as_plain(callee)
 
     def bind_and_call(self, positional: List[Any], keywords: Mapping[Any, Any]) -> Any:
@@ -122,14 +133,24 @@ class Function:
                     f"a keyword argument of `{self.name}{self.parameters}` has the name {key!r}, "
                     "which is not a string"
                 )
-        if self._signature is not None:
-            try:
-                self._signature.bind(*positional, **keywords)
-            except TypeError as error:
-                raise InvalidArguments(
-                    f"the arguments do not fit `{self.name}{self.parameters}`: {error}"
-                ) from None
-        return self.call(*positional, **keywords)
+        problem = _misfit(self._signature, positional, keywords)
+        if problem is not None:
+            raise self._unfit(problem)
+        # A decorator may give arguments of its own, or take some away.
+        problem = _misfit(self._apparent, positional, keywords)
+        if problem is None:
+            return self.call(*positional, **keywords)
+        try:
+            return self.call(*positional, **keywords)
+        except TypeError as error:
+            if _has_entered(error, self.callee):
+                raise
+            raise self._unfit(problem) from None
+
+    def _unfit(self, problem: TypeError) -> InvalidArguments:
+        return InvalidArguments(
+            f"the arguments do not fit `{self.name}{self.parameters}`: {problem}"
+        )
 
     def description(self, with_help: bool, with_parameters: bool) -> Dict[str, object]:
         """The map that the hello has for it."""
@@ -151,10 +172,17 @@ Functions = Union[Mapping[str, Callable[..., Any]], Iterable[Callable[..., Any]]
 def register(functions: Functions) -> Dict[str, Function]:
     """Gives the functions by name. Raises `RegistrationError` if two have the same."""
     if isinstance(functions, Mapping):
-        return {name: Function(callee, name) for name, callee in functions.items()}
+        return register_named(functions.items())
+    return register_named((None, callee) for callee in functions)
+
+
+def register_named(
+    functions: Iterable[Tuple[Optional[str], Callable[..., Any]]],
+) -> Dict[str, Function]:
+    """Gives functions, each with the name that it is to have unless it has one of its own."""
     registered: Dict[str, Function] = {}
-    for callee in functions:
-        added = Function(callee)
+    for name, callee in functions:
+        added = Function(callee, name)
         other = registered.get(added.name)
         if other is not None and other.callee is not callee:
             raise RegistrationError(
@@ -175,16 +203,45 @@ def origin(callee: object) -> str:
 
 
 def _as_plain(callee: Callable[..., Any]) -> Callable[..., Any]:
-    if not inspect.iscoroutinefunction(callee):
+    if not inspect.iscoroutinefunction(_innermost(callee)):
         return callee
     # Slow to import, and most functions do without.
     import asyncio
 
     @functools.wraps(callee)
     def run(*positional: Any, **keywords: Any) -> Any:
-        return asyncio.run(callee(*positional, **keywords))
+        result = callee(*positional, **keywords)
+        # A decorator may have run it.
+        return asyncio.run(result) if inspect.iscoroutine(result) else result
 
     return run
+
+
+def _innermost(callee: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that is wrapped, or the one itself."""
+    try:
+        innermost: Callable[..., Any] = inspect.unwrap(callee)
+    except Exception:
+        return callee
+    return innermost
+
+
+def _has_entered(error: BaseException, callee: Callable[..., Any]) -> bool:
+    """Whether an exception comes from inside of the function that is wrapped."""
+    code = getattr(_innermost(callee), "__code__", None)
+    return any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+def _misfit(
+    signature: Optional[inspect.Signature], positional: List[Any], keywords: Mapping[Any, Any]
+) -> Optional[TypeError]:
+    if signature is None:
+        return None
+    try:
+        signature.bind(*positional, **keywords)
+    except TypeError as error:
+        return error
+    return None
 
 
 def _first_line(callee: object) -> str:
@@ -194,10 +251,17 @@ def _first_line(callee: object) -> str:
     return line.encode("utf-8", "replace").decode("utf-8")
 
 
-def _signature(callee: Callable[..., Any]) -> Optional[inspect.Signature]:
+def _signature(callee: Callable[..., Any], apparent: bool) -> Optional[inspect.Signature]:
+    """The parameters of a function; if it wraps another, its own or the apparent ones."""
+    options: Dict[str, Any] = {"follow_wrapped": apparent or not inspect.isfunction(callee)}
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        # To evaluate them takes names that may be there for a checker of types alone.
+        options["annotation_format"] = annotationlib.Format.STRING
     try:
-        return inspect.signature(callee)
-    except (TypeError, ValueError):
+        return inspect.signature(callee, **options)
+    except Exception:
         # Some of those that are written in C have none.
         return None
 

@@ -133,10 +133,11 @@ def _convert(value: Any) -> Any:
     # Whoever has a value of numpy's has imported it; nobody else should pay for it.
     numpy = sys.modules.get("numpy")
     if numpy is not None:
-        if isinstance(value, numpy.ndarray):
-            return value.tolist()
-        if isinstance(value, numpy.generic):
-            return _known(value.item())
+        if isinstance(value, (numpy.ndarray, numpy.generic)):
+            # Times would become numbers without their unit, and records lists without their names.
+            if value.dtype.kind in "mM" or value.dtype.names is not None:
+                raise _no_form(value, f" of `{value.dtype}`")
+            return value.tolist() if isinstance(value, numpy.ndarray) else _known(value.item())
     raise _no_form(value)
 
 
@@ -179,9 +180,9 @@ _CONVERSIONS: Tuple[Tuple[Any, Callable[[Any], Any]], ...] = (
 )
 
 
-def _no_form(value: Any) -> InvalidResult:
+def _no_form(value: Any, detail: str = "") -> InvalidResult:
     return InvalidResult(
-        f"the result holds {_kind_of(value)}, for which MessagePack has no form; give a string, a "
+        f"the result holds {_kind_of(value)}{detail}, for which MessagePack has no form; give a string, a "
         "number, bytes, a list or a dict instead"
     )
 

@@ -26,7 +26,13 @@ def watch(descriptor: int, closed: Callable[[], None]) -> None:
         poll.poll()
         closed()
 
-    threading.Thread(target=wait, name="pool-worker-watch", daemon=True).start()
+    # Signals are for the main thread. One that it has blocked would come here instead, and end the
+    # process.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        threading.Thread(target=wait, name="pool-worker-watch", daemon=True).start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end_at_once() -> NoReturn:

@@ -7,12 +7,13 @@ import os
 import socket
 import sys
 import threading
+import traceback
 from typing import NamedTuple, NoReturn, Optional
 
 from . import __version__
 from ._connection import Connection
 from ._errors import Malformed, RegistrationError, Rejected
-from ._limits import EXIT_PROTOCOL, EXIT_USAGE
+from ._limits import EXIT_FAILED, EXIT_PROTOCOL, EXIT_USAGE
 from ._registry import Functions, register
 from ._session import Session
 
@@ -84,8 +85,9 @@ class Worker:
 
         Exit statuses: 0 asked to leave, or the master is gone; 1 a last call or the initializer
         failed; 2 there is no master, or the functions do not fit the hello; 76 the master cannot be
-        connected to, refused the worker or broke the protocol. What was registered with `atexit` is run, for 5 seconds at
-        most; threads that still run are not waited for.
+        connected to, refused the worker or broke the protocol. What a handler of signals raises
+        between two calls ends the worker as it would end a program. What was registered with
+        `atexit` is run, for 5 seconds at most; threads that still run are not waited for.
         """
         launch = take_launch()
         if launch is None:
@@ -113,6 +115,11 @@ class Worker:
             status = EXIT_USAGE
         except KeyboardInterrupt:
             status = _EXIT_INTERRUPTED
+        except SystemExit as error:
+            status = _status_of(error)
+        except BaseException:
+            traceback.print_exc()
+            status = EXIT_FAILED
         if status == EXIT_PROTOCOL and connection is not None:
             # What else the master says is of no interest.
             connection.close()
@@ -154,6 +161,14 @@ def complain(text: str) -> None:
         pass
 
 
+def _status_of(error: SystemExit) -> int:
+    """The status that the interpreter would exit with."""
+    if error.code is None or isinstance(error.code, int):
+        return (error.code or 0) & 0xFF
+    complain(str(error.code))
+    return EXIT_FAILED
+
+
 def leave(status: int) -> NoReturn:
     """Ends the process, whatever threads still run, but not before handlers had their chance.
 
@@ -163,6 +178,9 @@ def leave(status: int) -> NoReturn:
     late.daemon = True
     try:
         late.start()
+        # Otherwise done before the handlers, one of which waits for it in vain.
+        processes = sys.modules.get("concurrent.futures.process")
+        getattr(processes, "_python_exit", lambda: None)()
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
@@ -173,5 +191,9 @@ def leave(status: int) -> NoReturn:
 def _write_lines_at_once() -> None:
     """A pipe gets what is printed when a buffer is full, unless told otherwise."""
     reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(line_buffering=True)
+    try:
+        if reconfigure is not None:
+            reconfigure(line_buffering=True)
+    except ValueError:
+        # The module has closed it.
+        pass
