@@ -114,6 +114,8 @@ struct Worker {
     killed: bool,
     /// The seat it was started for is gone.
     seatless: bool,
+    /// Another sat there when it was started.
+    for_a_taken_seat: bool,
     /// When it was asked to leave, and whether for nothing but its age.
     drained: Option<(Time, bool)>,
     /// What it begins and answers follows no rule.
@@ -404,6 +406,10 @@ impl Ledger {
             accounted: false,
             killed: false,
             seatless: false,
+            for_a_taken_seat: self
+                .workers
+                .values()
+                .any(|other| other.slot == slot && !other.dismissed),
             drained: None,
             broke_protocol: false,
             given: 0,

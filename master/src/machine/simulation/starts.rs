@@ -85,6 +85,11 @@ impl Starts {
         }
     }
 
+    /// The next start may have to wait.
+    pub(super) fn perhaps_delayed(&mut self, now: Time) {
+        self.at_the_latest = self.at_the_latest.max(now + Duration::from_secs(5) * 5 / 4);
+    }
+
     /// A worker that had served has ended.
     pub(super) const fn served(&mut self) {
         self.last = None;

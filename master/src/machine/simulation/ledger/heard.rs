@@ -226,6 +226,11 @@ impl Ledger {
         if self.rollouts.start_failed(worker) {
             return;
         }
+        // The command has been given up in this very round, and with it who was to take a seat: that
+        // this one ends too is no failure any more, if it was that one.
+        if worker.for_a_taken_seat && self.rollouts.tries(worker) {
+            return self.starts.perhaps_delayed(now);
+        }
         let untouched = worker.ready && worker.given == 0;
         if worker.struck && untouched && !self.settings.one_call {
             return self.starts.delayed(now);
