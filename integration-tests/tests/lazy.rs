@@ -73,6 +73,48 @@ fn an_endless_input_is_taken_only_as_far_as_the_buffer_says() {
 }
 
 /// A chunk that is never full is no reason to go on when nobody wants it any more.
+/// However small the results are.
+#[test]
+fn large_inputs_are_taken_only_as_far_as_they_may_be_on_their_way() {
+    watched(|| {
+        let pool = pool(2).build().unwrap();
+        let taken = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&taken);
+        let inputs = (0..150).map(move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+            ("sh", ["-c", "cat > /dev/null; sleep 0.02"], "x".repeat(1 << 20))
+        });
+        let options = ImapOptions { spread: true, ..ImapOptions::default() };
+        let mut ahead = 0;
+        let outcomes = pool.imap_with::<_, Encoded>("exec", inputs, options).unwrap();
+        for (given, outcome) in (0..).zip(outcomes) {
+            outcome.unwrap();
+            ahead = ahead.max(taken.load(Ordering::SeqCst) - given);
+        }
+        assert!(ahead < 64 + 8, "{ahead} inputs of a mebibyte were taken ahead");
+    });
+}
+
+/// The first one waits for the hundredth, for which there is room as soon as the others are done.
+#[test]
+fn a_slow_first_item_hides_behind_those_that_follow() {
+    watched(|| {
+        let pool = pool(2).build().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let mark = directory.path().join("mark");
+        let waits = format!("until [ -e '{}' ]; do sleep 0.01; done", mark.display());
+        let marks = format!("touch '{}'", mark.display());
+        let scripts = (0..200).map(move |number| match number {
+            0 => ("sh", ["-c".to_owned(), waits.clone()]),
+            100 => ("sh", ["-c".to_owned(), marks.clone()]),
+            _ => ("true", ["-c".to_owned(), String::new()]),
+        });
+        let options = ImapOptions { spread: true, ..ImapOptions::default() };
+        let outcomes = pool.imap_with::<_, Encoded>("exec", scripts, options).unwrap();
+        assert_eq!(outcomes.map(Result::unwrap).count(), 200);
+    });
+}
+
 #[test]
 fn an_endless_chunk_ends_with_its_map() {
     watched(|| {

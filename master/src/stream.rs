@@ -219,6 +219,17 @@ impl Shared {
         if ready && std::mem::take(&mut state.reader_waits) {
             self.has_come.notify_one();
         }
+        // There is more room when arguments are not needed any more, and when the size of results is
+        // known, also if nobody takes any for now.
+        self.wake_feeder(&mut state);
+    }
+
+    /// Wakes the feeder if there is room for what it waits with.
+    fn wake_feeder(&self, state: &mut State) {
+        if state.feeder_waits.is_some_and(|wanted| self.is_room_for(state, wanted, true)) {
+            state.feeder_waits = None;
+            self.has_room.notify_one();
+        }
     }
 
     fn end_input(&self, why: Option<&Error>) {
@@ -294,6 +305,10 @@ impl Feeder {
         state.submitted += count;
         state.items += count;
         state.bytes += items.bytes.len();
+        if state.bytes >= LOOK_AHEAD_BYTES {
+            // However small the results are.
+            self.seen_room = 0;
+        }
         state.chunk_size = chunk_size;
         let is_first = state.fed.len() == 0;
         state.fed.append(items);
@@ -317,7 +332,12 @@ impl Feeder {
                 (Arc::clone(&self.shared), state.submission(&self.shared, input));
             drop(state);
             if let Some((submission, chunk_size)) = before {
+                let batch = submission.id;
                 self.handle.send(Command::Submit { submission, chunk_size });
+                if shared.lock().abandoned {
+                    // Whoever was to take the outcomes may have withdrawn it before it was there.
+                    self.handle.send(Command::Withdraw { batch });
+                }
             }
             shared.put(Block::of_error(input..input + 1, error), 0);
         }
@@ -437,10 +457,7 @@ impl Stream {
         let mut state = self.shared.lock();
         state.items = state.items.saturating_sub(std::mem::take(&mut self.given));
         state.bytes = state.bytes.saturating_sub(std::mem::take(&mut self.given_bytes));
-        if state.feeder_waits.is_some_and(|wanted| self.shared.is_room_for(&state, wanted, true)) {
-            state.feeder_waits = None;
-            self.shared.has_room.notify_one();
-        }
+        self.shared.wake_feeder(&mut state);
         loop {
             if !self.block.is_empty() {
                 return Ok(());
