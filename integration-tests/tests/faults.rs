@@ -223,6 +223,7 @@ const SHARE_WRONGLY: &[&str] = &[
     "shares-outside 18446744073709551615",
     "shares-much",
     "shares-much 0",
+    "shares-much 67108864",
     "shares-much 1073741825",
     "shares-unasked",
 ];

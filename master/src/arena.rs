@@ -113,7 +113,8 @@ impl Arena {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = File::from(memfd_create("shared-arguments", flags)?);
         file.set_len(size)?;
-        // Workers read it, and have no reason to do more.
+        // Workers read it, and have no reason to do more. One that means harm, and is of the same
+        // user, could all the same.
         fchmod(&file, Mode::RUSR)?;
         fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         let mut key = [0; 8];
@@ -242,6 +243,10 @@ impl Region {
             true => size_of_slot(self.slot) - self.length,
             false => 0,
         }
+    }
+
+    pub(crate) fn is_of(&self, arena: &Arc<Arena>) -> bool {
+        Arc::ptr_eq(&self.arena, arena)
     }
 
     /// Where in the file it begins.

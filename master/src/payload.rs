@@ -5,9 +5,10 @@ use std::{
     fmt,
     io::{self, Write},
     ops::Deref,
+    sync::Arc,
 };
 
-use crate::arena::{self, Region};
+use crate::arena::{self, Arena, Region};
 
 /// Arguments of more than this many bytes go into shared memory if there is any: 16 KiB. Below that
 /// the socket is as fast.
@@ -32,11 +33,14 @@ impl Payload {
         }
     }
 
-    /// Where in the file of the shared arguments it begins, if it lies there.
-    pub(crate) const fn shared_offset(&self) -> Option<usize> {
+    /// Where in the file of this arena it begins, if it lies there. What was made before a fork lies
+    /// in another.
+    pub(crate) fn offset_in(&self, arena: Option<&Arc<Arena>>) -> Option<usize> {
         match self {
-            Self::Own(_) => None,
-            Self::Shared(region) => Some(region.offset()),
+            Self::Shared(region) if arena.is_some_and(|arena| region.is_of(arena)) => {
+                Some(region.offset())
+            }
+            Self::Own(_) | Self::Shared(_) => None,
         }
     }
 
@@ -192,7 +196,8 @@ mod tests {
 
     #[test]
     fn it_holds_what_was_appended_wherever_it_lies() {
-        let _arena = arena::open().expect("the system has shared memory");
+        let arena = arena::open();
+        assert!(arena.is_some(), "the system has shared memory");
         let mut expected = Vec::new();
         let mut payload = Payload::default();
         for size in [1, SHARED_FROM - 1, 1, 100_000, 0, 17 << 20, 3] {
@@ -200,22 +205,24 @@ mod tests {
             payload.extend_from_slice(&bytes);
             expected.extend_from_slice(&bytes);
             assert!(*payload == *expected, "{size}");
-            assert_eq!(payload.shared_offset().is_some(), expected.len() > SHARED_FROM, "{size}");
+            let offset = payload.offset_in(arena.as_ref());
+            assert_eq!(offset.is_some(), expected.len() > SHARED_FROM, "{size}");
         }
         payload.truncate(SHARED_FROM);
         assert!(*payload == expected[..SHARED_FROM]);
-        assert_eq!(payload.clone().shared_offset(), None);
+        assert_eq!(payload.clone().offset_in(arena.as_ref()), None);
     }
 
     #[test]
     fn what_is_small_is_not_shared() {
-        let _arena = arena::open().expect("the system has shared memory");
+        let arena = arena::open();
+        assert!(arena.is_some(), "the system has shared memory");
         let mut payload = Payload::from(vec![1; SHARED_FROM]);
         payload.share();
-        assert_eq!(payload.shared_offset(), None);
+        assert_eq!(payload.offset_in(arena.as_ref()), None);
         let mut payload = Payload::from(vec![1; SHARED_FROM + 1]);
         payload.share();
-        assert!(payload.shared_offset().is_some());
+        assert!(payload.offset_in(arena.as_ref()).is_some());
         assert_eq!(payload.into_vec(), vec![1; SHARED_FROM + 1]);
     }
 }

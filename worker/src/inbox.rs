@@ -110,7 +110,8 @@ impl Inbox {
                 ahead.arrived += bytes.len() as u64;
                 continue;
             }
-            self.set_timed(decoder.is_large() || output.borrow().is_large());
+            let is_large = decoder.is_large() || output.borrow().is_large() || memory::is_kept();
+            self.set_timed(is_large);
             let Some(received) = self.receive(decoder.spare(), output)? else { return Ok(false) };
             match received {
                 Ok(0) => {

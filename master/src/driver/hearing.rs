@@ -112,11 +112,18 @@ impl Supervisor {
             Said::Results { id, item, values } => {
                 let mut ends = std::mem::take(&mut self.ends);
                 ends.clear();
-                let well_formed = envelope::values(values, |end| ends.push(end));
+                let most = self.most_answers(worker);
+                let well_formed = envelope::values(values, |end| {
+                    if ends.len() < most {
+                        ends.push(end);
+                    }
+                });
                 if well_formed.is_ok() {
                     self.take_results(time, worker, (CallId(id), item), values, &ends);
                 }
-                self.ends = ends;
+                if ends.capacity() <= MAX_ENDS_KEPT {
+                    self.ends = ends;
+                }
                 well_formed?;
             }
             Said::SharedResult { id, item, range } => {
@@ -244,22 +251,34 @@ impl Supervisor {
         }
         let Some(process) = self.processes.get_mut(&worker) else { return Ok(()) };
         let Some(shared) = &mut process.shared_output else { return Ok(()) };
-        // Also one that is not wanted any more, so that its place is free.
-        let value = shared.take_result(range, &mut self.prepared)?;
+        // What nobody wants, any more or at all, is not read: it is as large as the worker says.
+        let value = match self.machine.wants(worker, call, item) {
+            true => Some(shared.take_result(range, &mut self.prepared)?),
+            false => shared.pass_over_result(range).map(|()| None)?,
+        };
         let items = item..item.saturating_add(1);
-        match self.machine.answer(time, worker, call, items, Verdict::Completed) {
-            Answer::Accepted { batch, items } => {
+        match (self.machine.answer(time, worker, call, items, Verdict::Completed), value) {
+            (Answer::Accepted { batch, items }, Some(value)) => {
                 batch.sink.completed_alone(items.start, value);
                 self.note_completed(batch, &items);
                 self.end_item(time, worker);
             }
-            Answer::Late { .. } => self.count_late(time, worker),
-            // A result is never tried again.
-            Answer::Retried { .. } | Answer::Refused => {
+            (Answer::Late { .. }, _) => self.count_late(time, worker),
+            // A result is never tried again, and one that is accepted was wanted.
+            (Answer::Retried { .. } | Answer::Refused | Answer::Accepted { .. }, _) => {
                 self.refuse(time, worker, &Breach::Unasked { id: call.0, item });
             }
         }
         Ok(())
+    }
+
+    /// How many answers that come together are looked at: those that the worker owes, those that were
+    /// taken before, and one more, by which a worker is known that answers what it was not asked.
+    fn most_answers(&self, worker: WorkerId) -> usize {
+        let shared = self.processes.get(&worker).and_then(|process| process.shared_output.as_ref());
+        let ahead = shared.map_or(0, SharedOutput::answers_ahead);
+        let owed = self.machine.items_at(worker).saturating_add(ahead);
+        usize::try_from(owed).unwrap_or(usize::MAX).saturating_add(1)
     }
 
     /// Items have their results, which were passed on.
@@ -316,6 +335,9 @@ impl Supervisor {
         self.machine.handle(time, Event::Misbehaved { worker });
     }
 }
+
+/// The places of so many answers that came together are kept room for: 64 Ki.
+const MAX_ENDS_KEPT: usize = 64 << 10;
 
 /// Characters kept of what a worker says of its progress.
 const MAX_NOTE: usize = 500;

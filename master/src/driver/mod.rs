@@ -29,6 +29,7 @@ mod spawn;
 mod spin;
 mod supervisor;
 mod surroundings;
+mod waiting;
 
 use std::{
     os::fd::OwnedFd,

@@ -227,7 +227,7 @@ impl Supervisor {
         let items = chunk.items.end - chunk.items.start;
         let items = u32::try_from(items).unwrap_or(u32::MAX);
         let place = submission.items.place(&chunk.items);
-        let shared = match submission.items.bytes.shared_offset() {
+        let shared = match submission.items.bytes.offset_in(self.arena.as_ref()) {
             Some(offset) if process.shared_arguments && place.len() > SHARED_FROM => {
                 let _submission = Arc::clone(submission);
                 process.shared_calls.push_back(SharedCall { call, items, _submission });

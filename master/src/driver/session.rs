@@ -133,6 +133,8 @@ pub(crate) enum Breach {
     NotInHand { id: u64, item: u32 },
     #[error("broke the protocol (a shared result of {0} bytes at {1}, which is not in its room)")]
     OutsideOfRoom(u64, u64),
+    #[error("broke the protocol (a shared result of {0} bytes, of which not all were written)")]
+    NotWritten(u64),
     #[error("gave a shared result that cannot be read ({0})")]
     Unreadable(std::io::Error),
 }

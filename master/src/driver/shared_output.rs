@@ -137,17 +137,43 @@ impl SharedOutput {
         range: SharedRange,
         prepared: &mut Vec<u8>,
     ) -> Result<Value, Breach> {
-        let size = usize::try_from(SIZE_WITH_RESULTS).unwrap_or(usize::MAX);
-        let place = range.within(size).filter(|place| place.start >= RESULTS);
-        let Some(place) = place.filter(|place| place.len() <= MAX_FRAME) else {
-            return Err(Breach::OutsideOfRoom(range.length, range.offset));
-        };
+        let place = place_of(range)?;
+        self.check_written(&place)?;
         self.expect_result_of(place.len());
         let value = self.read_value(place, prepared).map_err(Breach::Unreadable)?;
+        self.free_result()?;
+        Ok(value)
+    }
+
+    /// Tells the worker that the place of a large result is free, which is not looked at.
+    pub(super) fn pass_over_result(&mut self, range: SharedRange) -> Result<(), Breach> {
+        place_of(range)?;
+        self.free_result()
+    }
+
+    fn free_result(&mut self) -> Result<(), Breach> {
         self.results_taken += 1;
         let taken = self.results_taken.to_le_bytes();
-        self.file.write_all_at(&taken, TAKEN as u64).map_err(Breach::Unreadable)?;
-        Ok(value)
+        self.file.write_all_at(&taken, TAKEN as u64).map_err(Breach::Unreadable)
+    }
+
+    /// A result has to be there in full: to read where nothing was written would make memory of what
+    /// was only claimed. What is smaller is not worth the look.
+    fn check_written(&self, place: &Range<usize>) -> Result<(), Breach> {
+        if place.len() < memory::LARGE {
+            return Ok(());
+        }
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::{SeekFrom, seek};
+
+            let (start, end) = (place.start as u64, place.end as u64);
+            let hole = seek(&self.file, SeekFrom::Hole(start));
+            if hole.map_err(|error| Breach::Unreadable(error.into()))? < end {
+                return Err(Breach::NotWritten(end - start));
+            }
+        }
+        Ok(())
     }
 
     /// Memory for a result like the last one, if that was so large that it is worth to have it before
@@ -238,6 +264,11 @@ impl SharedOutput {
         }
     }
 
+    /// How many answers of those that the stream will bring were taken before.
+    pub(super) fn answers_ahead(&self) -> u64 {
+        self.look.as_ref().map_or(0, |look| look.known).saturating_add(self.ahead)
+    }
+
     /// Whether what is said of an item that is not answered may be of one that is.
     pub(super) const fn is_ahead(&self) -> bool {
         self.ahead > 0 || self.look.is_some()
@@ -254,6 +285,15 @@ impl SharedOutput {
         self.looks = MAX_DOUBLINGS.min(self.looks + 1);
         self.look_at = now.saturating_add(HOLD_TIME * (1 << self.looks));
     }
+}
+
+/// Where in the file a large result lies.
+fn place_of(range: SharedRange) -> Result<Range<usize>, Breach> {
+    let size = usize::try_from(SIZE_WITH_RESULTS).unwrap_or(usize::MAX);
+    let place = range.within(size).filter(|place| place.start >= RESULTS);
+    place
+        .filter(|place| place.len() <= MAX_FRAME)
+        .ok_or(Breach::OutsideOfRoom(range.length, range.offset))
 }
 
 /// A worker was heard, or sent something: if it falls silent it is looked at.

@@ -27,7 +27,7 @@ use super::{
     process::Process,
     shared_output,
     source::Source,
-    spin::{self, Spinning},
+    spin::Spinning,
 };
 use crate::{
     arena::Arena,
@@ -61,7 +61,7 @@ pub(super) struct Supervisor {
     pub(super) plan: Plan,
     pub(super) machine: Machine<Arc<Submission>>,
     pub(super) shared: Arc<Shared>,
-    poll: mio::Poll,
+    pub(super) poll: mio::Poll,
     pub(super) gate: Gate,
     pub(super) guard: guardian::Watch,
     pub(super) strangers: Strangers,
@@ -91,7 +91,9 @@ pub(super) struct Supervisor {
     pub(super) measuring: Measuring,
     /// When to look at what silent workers keep.
     pub(super) next_look: Option<Time>,
-    spinning: Spinning,
+    pub(super) spinning: Spinning,
+    /// The worker that was told to look for calls before it sleeps.
+    pub(super) looking: Option<WorkerId>,
     /// Workers to whom something is to be written, some of them more than once.
     unwritten: Vec<WorkerId>,
     /// Submissions of which results came in this round.
@@ -134,6 +136,7 @@ impl Supervisor {
             measuring: Measuring::new(&plan.settings),
             next_look: None,
             spinning: Spinning::new(),
+            looking: None,
             unwritten: Vec::new(),
             touched: Vec::new(),
             ends: Vec::new(),
@@ -226,6 +229,10 @@ impl Supervisor {
         self.back_by = patience.map(|patience| self.time().saturating_add(patience));
         let at_rest = self.machine.is_at_rest();
         let patience = self.shared.listen_for_commands(patience, at_rest);
+        if driver == Driver::Thread && !at_rest {
+            // There is more than one call to wait for, and the CPUs are wanted.
+            self.let_sleep(None);
+        }
         let polled = match driver {
             Driver::Caller => self.look_and_wait(happened, patience),
             Driver::Thread => self.poll.poll(happened, patience),
@@ -271,39 +278,6 @@ impl Supervisor {
         if self.machine.starts_no_more() && !self.gate.awaits_any() {
             self.gate.hide();
         }
-    }
-
-    /// Waits for events, at first without going to sleep if that pays.
-    fn look_and_wait(
-        &mut self,
-        happened: &mut mio::Events,
-        patience: Option<Duration>,
-    ) -> io::Result<()> {
-        let began = self.time();
-        let only_call = self.machine.only_worker_at_work();
-        let looks = only_call.is_some() && self.spinning.begin(began);
-        if let Some(worker) = only_call
-            && let Some(process) = self.processes.get_mut(&worker)
-            && let Some(shared) = &mut process.shared_output
-        {
-            shared.set_patience(if looks { spin::SPIN } else { Duration::ZERO });
-        }
-        if looks {
-            while self.time().saturating_sub(began) < spin::SPIN {
-                self.poll.poll(happened, Some(Duration::ZERO))?;
-                if !happened.is_empty() {
-                    return Ok(());
-                }
-            }
-            self.spinning.looked_in_vain(self.time());
-        }
-        if let Some(shared) = only_call
-            .and_then(|worker| self.processes.get(&worker))
-            .and_then(|process| process.shared_output.as_ref())
-        {
-            shared.prepare(&mut self.prepared);
-        }
-        self.poll.poll(happened, patience)
     }
 
     /// Whether there is nothing to do but what a caller does.

@@ -328,6 +328,16 @@ impl<B: Batch> Machine<B> {
         self.workers.get(&id).map_or(0, Worker::items_unanswered)
     }
 
+    /// Whether an answer of a worker to this item is due next, and wanted.
+    pub(crate) fn wants(&self, id: WorkerId, call: CallId, item: u32) -> bool {
+        match self.workers.get(&id).map(|worker| &worker.state) {
+            Some(State::Serving(Serving { in_flight, .. }) | State::Stopping { in_flight, .. }) => {
+                in_flight.wants(call, item)
+            }
+            _ => false,
+        }
+    }
+
     /// Of how many items it is known how they have fared.
     #[cfg(test)]
     pub(super) fn items_tried(&self) -> usize {

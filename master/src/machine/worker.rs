@@ -197,6 +197,13 @@ impl<B: Batch> InFlight<B> {
         answer
     }
 
+    /// Whether an answer to this item is due next, and wanted.
+    pub(super) fn wants(&self, call: CallId, item: u32) -> bool {
+        self.calls.front().is_some_and(|first| {
+            first.call == call && first.answered == u64::from(item) && !first.is_futile()
+        })
+    }
+
     /// Concludes what is not concluded of a batch. Returns it, call by call.
     pub(super) fn cancel(&mut self, batch: u64) -> Vec<(B, Range<u64>)> {
         let mut cancelled = Vec::new();
