@@ -222,6 +222,20 @@ fn an_interrupted_check_leaves_nothing() {
     running.finish().ended(130);
 }
 
+/// Its guardian sees to that.
+#[test]
+fn a_check_that_is_killed_leaves_nothing() {
+    let running = master(["check", "misbehaving-worker hang-in-call-ignoring-sigterm"])
+        .arg("-k")
+        .arg(ORDER)
+        .args(["--patience", "10m"])
+        .count_starts()
+        .start();
+    running.wait_for_file("starts");
+    running.signal(rustix::process::Signal::KILL);
+    running.finish().ended(137);
+}
+
 /// Every requirement for workers has a case that tries it.
 #[test]
 fn nothing_is_left_untried() {

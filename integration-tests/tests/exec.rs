@@ -55,6 +55,32 @@ fn a_command_that_ends_costs_one_call() {
         .said("] why\n");
 }
 
+/// Which of the lines it had not taken goes to the next one.
+#[test]
+fn a_command_that_ends_after_some_lines_costs_none() {
+    let input: String = (0..60).map(|number| format!("{number}\n")).collect();
+    let expected: String = (0..60).map(|number| format!("\"{number}\"\n")).collect();
+    let two = master(["map", "--processes", "1", "--worker", "worker-exec sed -u 2q", "line"]);
+    let two = two.link("worker-exec", &executables().worker_exec).stdin(input).run();
+    two.ended(0).printed(&expected).was_quiet();
+    // One that never answers is to blame for the line that it was started for.
+    map("true", "line", &["1", "2"]).run().ended(1).said("input 1: ").said("input 2: ");
+}
+
+#[test]
+fn a_command_has_time_for_the_end_of_its_input() {
+    let script = "'while read -r line; do echo \"$line\"; done; sleep 1.5; echo done > end'";
+    let run = map(&format!("sh -c {script}"), "line", &["1"]);
+    let end = run.directory().join("end");
+    let running = run.start();
+    running.wait_for_file("end");
+    assert!(end.exists());
+    running.finish().ended(0).printed("\"1\"\n").was_quiet();
+    let script = "'while read -r line; do echo \"$line\"; done; exit 3'";
+    let finished = map(&format!("sh -c {script}"), "line", &["1"]).run();
+    finished.ended(0).said("ended with exit status 3 at the end of its input");
+}
+
 #[test]
 fn a_command_that_does_not_answer_is_ended_at_the_timeout() {
     let script = r#"'while read -r line; do [ "$line" = mute ] || echo "$line"; done'"#;

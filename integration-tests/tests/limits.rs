@@ -11,10 +11,10 @@
 
 mod support;
 
-use std::{collections::BTreeSet, thread, time::Duration};
+use std::{collections::BTreeSet, path::Path, thread, time::Duration};
 
 use integration_tests::{
-    check_all,
+    Program, check_all, executables,
     library::{pool, watched},
     master, master_with,
     misbehaving::SHARED_OUTPUT_VARIABLE,
@@ -29,6 +29,17 @@ const MEBIBYTE: u64 = 1 << 20;
 /// A pool of workers with a function `grow`.
 fn growing(processes: usize) -> PoolBuilder {
     Pool::builder().worker(misbehaving(&["well-behaved"])).processes(processes)
+}
+
+/// Memory is shared through files, which are larger than anybody's who limits them.
+#[test]
+fn a_limit_on_files_of_the_master_is_none_on_the_run() {
+    for limit in ["0", "1000", "1000000", "4194304"] {
+        let script = format!("ulimit -f {limit}; \"$0\" map square 1 2 3 | cat");
+        let run = Program::new(Path::new("/bin/sh")).args(["-c", &script]);
+        let run = run.arg(&executables().master).link("worker", &executables().worker);
+        run.run().ended(0).printed("1\n4\n9\n").was_quiet();
+    }
 }
 
 #[test]

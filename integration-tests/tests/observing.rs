@@ -467,5 +467,5 @@ fn a_file_that_cannot_be_written_is_told_before_anything_begins() {
     });
     // One that takes nothing does not hold up the calls.
     let finished = master(["map", "--events", "/dev/full", "square", "2", "3"]).run();
-    finished.ended(0).printed("4\n9\n").said("cannot write events to /dev/full");
+    finished.ended(1).printed("4\n9\n").said("cannot write events to /dev/full");
 }

@@ -332,6 +332,18 @@ fn output_that_is_closed_early_is_no_error() {
     assert_eq!(answers, 20_000);
 }
 
+/// The system would end a program that writes beyond its limit, unless that was told otherwise.
+#[test]
+fn a_recording_that_may_not_grow_ends_early() {
+    let script = "ulimit -f 8; exec \"$0\" map --processes 1 --record recording square";
+    let numbers: String = (0..20_000).map(|n| format!("{n}\n")).collect();
+    let squares: String = (0..20_000_u64).map(|n| format!("{}\n", n * n)).collect();
+    let master = executables().master.clone();
+    let run = Program::new(Path::new("/bin/sh")).args(["-c", script]).arg(master);
+    let finished = run.link("worker", &executables().worker).stdin(numbers).run();
+    finished.ended(1).printed(&squares).said("the recording ends early: File too large");
+}
+
 /// A list of many small values takes far more room than its bytes when all of it is read.
 #[test]
 fn of_a_large_list_only_what_is_shown_is_read() {

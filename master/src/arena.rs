@@ -26,7 +26,10 @@ use std::{
 use protocol::message::SharedArguments;
 use rustix::fs::{MemfdFlags, Mode, SealFlags, fchmod, fcntl_add_seals, memfd_create};
 
-use crate::{driver::now, pages::Pages};
+use crate::{
+    driver::now,
+    pages::{Pages, check_file_size},
+};
 
 /// Where the first region begins: behind the key, at a large page.
 const START: usize = 2 << 20;
@@ -110,6 +113,7 @@ pub(crate) fn take(room: usize) -> Option<Region> {
 impl Arena {
     fn new() -> io::Result<Self> {
         let size = u64::try_from(SIZE).map_err(io::Error::other)?;
+        check_file_size(size)?;
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = File::from(memfd_create("shared-arguments", flags)?);
         file.set_len(size)?;

@@ -5,7 +5,19 @@
 use std::{io, ops::Range, os::fd::BorrowedFd, ptr::NonNull};
 
 use protocol::copying;
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+use rustix::{
+    mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap},
+    process::{Resource, getrlimit},
+};
+
+/// Whether a file of this size may be made at all: the system does not just refuse a larger one, but
+/// ends the process by SIGXFSZ.
+pub(crate) fn check_file_size(size: u64) -> io::Result<()> {
+    match getrlimit(Resource::Fsize).current {
+        Some(most) if most < size => Err(io::ErrorKind::FileTooLarge.into()),
+        _ => Ok(()),
+    }
+}
 
 /// A file in memory whose size is sealed.
 pub(crate) struct Pages {

@@ -27,6 +27,9 @@ until there are more, unless told: jq --unbuffered, sed -u, grep --line-buffered
 fflush(), mawk -W interactive, python3 -u, and stdbuf -oL for others. One that does not answer
 keeps its call waiting, until the --timeout of `master` ends it.
 
+At the end of the run its input is closed, and it has 4 seconds to end. One that ends before, after
+so many lines, is started anew for the next.
+
 Output that was not asked for fails a call as soon as it is seen, rather than become the answer to
 the next line; the command is then started anew, as after its end.
 
@@ -53,7 +56,10 @@ pub fn main() -> ExitCode {
         false => worker(&command),
     };
     let status = worker.serve();
-    command.borrow_mut().leave();
+    if let Err(problem) = command.borrow_mut().leave() {
+        // With standard error gone there is nobody left to tell.
+        let _ = writeln!(std::io::stderr(), "{NAME}: {problem}");
+    }
     status.unwrap_or_else(|| {
         // With standard error gone there is nobody left to tell.
         let _ = write!(

@@ -5,7 +5,6 @@ use std::{
     os::{
         fd::AsFd,
         unix::{
-            fs::PermissionsExt as _,
             net::{UnixListener, UnixStream},
             process::CommandExt as _,
         },
@@ -21,7 +20,7 @@ use protocol::{
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, test_kill_process},
+    process::{Pid, WaitId, WaitIdOptions, test_kill_process, waitid},
 };
 
 use super::{
@@ -29,7 +28,11 @@ use super::{
     running::{Running, kill_group},
     trial::Trial,
 };
-use crate::{command::WorkerCommand, deadline::Deadline};
+use crate::{
+    command::WorkerCommand,
+    deadline::Deadline,
+    driver::{Guardian, PrivateDirectory, Ward},
+};
 
 /// Bytes of randomness in a token.
 const TOKEN_BYTES: usize = 16;
@@ -45,8 +48,10 @@ pub(super) struct Subject {
     status: Option<ExitStatus>,
     output: [Output; 2],
     running: Running,
-    /// Removed at the end.
-    _directory: tempfile::TempDir,
+    /// Removed at the end, or by the guardian.
+    _directory: PrivateDirectory,
+    /// The guardian knows of its process group, until the process id may be another's.
+    ward: Option<Ward>,
 }
 
 /// What is written to one of its standard streams.
@@ -71,11 +76,9 @@ impl Subject {
         if running.is_stopped() {
             return Err(io::Error::other("the check was interrupted"));
         }
-        let directory = tempfile::Builder::new()
-            .prefix("check-")
-            .permissions(std::fs::Permissions::from_mode(0o700))
-            .tempdir()?;
-        let address = directory.path().join("socket");
+        let guardian = Guardian::shared();
+        let directory = PrivateDirectory::make(&guardian)?;
+        let address = directory.socket();
         let listener = UnixListener::bind(&address)?;
         listener.set_nonblocking(true)?;
         let mut random = [0; TOKEN_BYTES];
@@ -95,13 +98,16 @@ impl Subject {
             process.env(ADDRESS_VARIABLE, &address).env(TOKEN_VARIABLE, &token);
         }
         let mut child = process.spawn()?;
+        let ward = Some(guardian.guard_group(Pid::from_child(&child)));
+        guardian.appoint();
         if !running.add(child.id()) {
             kill_group(child.id());
         }
         let stdout = Output::of(child.stdout.take());
         let stderr = Output::of(child.stderr.take());
         let (output, running) = ([stdout, stderr], running.clone());
-        Ok(Self { listener, token, child, status: None, output, running, _directory: directory })
+        let (status, _directory) = (None, directory);
+        Ok(Self { listener, token, child, status, output, running, ward, _directory })
     }
 
     /// The connection of the worker. `None` if there is none in time, or if it ends before.
@@ -126,7 +132,10 @@ impl Subject {
     }
 
     fn has_ended(&mut self) -> bool {
-        if self.status.is_none() {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        let id = WaitId::Pid(Pid::from_child(&self.child));
+        if self.status.is_none() && matches!(waitid(id, options), Ok(Some(_))) {
+            self.ward = None;
             self.status = self.child.try_wait().ok().flatten();
         }
         self.status.is_some()
@@ -165,6 +174,7 @@ fn pause() {
 impl Drop for Subject {
     fn drop(&mut self) {
         kill_group(self.child.id());
+        self.ward = None;
         if self.status.is_none() {
             self.status = self.child.wait().ok();
         }

@@ -45,7 +45,7 @@ const TRIES: usize = 8;
 const MAX_ENTRIES: usize = 10_000;
 
 /// A directory that only our user can enter, for the life of a pool.
-pub(super) struct PrivateDirectory {
+pub(crate) struct PrivateDirectory {
     // Fields are dropped in order: the lock is held until the directory is gone, and until then
     // the guardian knows of it.
     directory: TempDir,
@@ -56,7 +56,7 @@ pub(super) struct PrivateDirectory {
 impl PrivateDirectory {
     /// Makes one in the first place where that is possible, and where the path of a socket is
     /// short enough.
-    pub(super) fn make(guardian: &Arc<Guardian>) -> io::Result<Self> {
+    pub(crate) fn make(guardian: &Arc<Guardian>) -> io::Result<Self> {
         let mut failures = Vec::new();
         for place in places() {
             match make_in(&place) {
@@ -75,7 +75,7 @@ impl PrivateDirectory {
     }
 
     /// Where the socket is to be.
-    pub(super) fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join(SOCKET_NAME)
     }
 

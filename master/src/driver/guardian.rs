@@ -72,7 +72,7 @@ const SINGLE_CALL: Duration = Duration::from_millis(3);
 /// Watches over the processes and directories of all pools of this process. The last owner ends
 /// it.
 #[derive(Default)]
-pub(super) struct Guardian {
+pub(crate) struct Guardian {
     state: Mutex<State>,
 }
 
@@ -95,7 +95,7 @@ struct Running {
 
 /// Something that is guarded, until this is dropped.
 #[must_use]
-pub(super) struct Ward {
+pub(crate) struct Ward {
     guardian: Arc<Guardian>,
     what: Guarded,
 }
@@ -107,7 +107,7 @@ enum Guarded {
 
 impl Guardian {
     /// The guardian of this process, which is no process yet if nobody else has it.
-    pub(super) fn shared() -> Arc<Self> {
+    pub(crate) fn shared() -> Arc<Self> {
         static SHARED: Mutex<Weak<Guardian>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
@@ -119,7 +119,7 @@ impl Guardian {
 
     /// Guards a process group, which has to be released before its leader is reaped: then the
     /// number may become another's.
-    pub(super) fn guard_group(self: &Arc<Self>, group: Pid) -> Ward {
+    pub(crate) fn guard_group(self: &Arc<Self>, group: Pid) -> Ward {
         self.guard(Guarded::Group(group))
     }
 
@@ -140,7 +140,7 @@ impl Guardian {
 
     /// Sees to it that a guardian is at work if there is something to guard. Gives what becomes
     /// readable when it ends.
-    pub(super) fn appoint(&self) -> Option<Arc<OwnedFd>> {
+    pub(crate) fn appoint(&self) -> Option<Arc<OwnedFd>> {
         let mut state = self.state();
         if let Some(running) = &mut state.process {
             match running.shell.try_wait() {

@@ -44,6 +44,8 @@ use std::{
 
 pub(crate) use self::{
     commands::Reply,
+    directory::PrivateDirectory,
+    guardian::{Guardian, Ward},
     surroundings::{Cpus, Surroundings},
 };
 use self::{

@@ -27,7 +27,7 @@ use crate::{
     batch::Value,
     machine::{Event, Time, WorkerId},
     memory,
-    pages::Pages,
+    pages::{Pages, check_file_size},
 };
 
 /// Bytes of frames that the shared output of a worker has room for: 64 KiB, as much as one read
@@ -81,9 +81,11 @@ struct Look {
 
 impl SharedOutput {
     pub(super) fn new(now: Time, has_results: bool) -> io::Result<Self> {
+        let size = if has_results { SIZE_WITH_RESULTS } else { file_size(ROOM) as u64 };
+        check_file_size(size)?;
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = File::from(memfd_create("shared-output", flags)?);
-        file.set_len(if has_results { SIZE_WITH_RESULTS } else { file_size(ROOM) as u64 })?;
+        file.set_len(size)?;
         // A worker that changes its size would only harm itself; but it has no reason to.
         fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         let mut key = [0; 8];

@@ -309,9 +309,7 @@ fn finish(
     ended: &signals::Ended,
 ) -> ExitStatus {
     let status = tell_end(pool, tally, ended);
-    if let Some(log) = log {
-        log.finish();
-    }
+    let status = log.map_or(status, |log| status.combine(log.finish()));
     tape.map_or(status, |tape| status.combine(tape.finish()))
 }
 

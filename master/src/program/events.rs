@@ -10,14 +10,14 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
-use super::{Refusal, output::complain_aside};
+use super::{Refusal, output::complain_aside, status::ExitStatus};
 use crate::{EventKind, Events, Exit, PoolBuilder, PoolEvent, WorkerReport};
 
 /// How long the end of the program waits for events to be written, which may be to a pipe.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
 
 /// Writes the events of a pool as they come, from a thread of its own.
-pub(super) struct EventLog(Receiver<()>);
+pub(super) struct EventLog(Receiver<bool>);
 
 impl EventLog {
     /// Begins, if there is a file to write to. The file is made anew.
@@ -34,21 +34,29 @@ impl EventLog {
         let name = path.display().to_string();
         let (done, finished) = sync_channel(1);
         let write = move || {
-            if let Err(error) = write_all(events, &mut file) {
+            let written = write_all(events, &mut file);
+            if let Err(error) = &written {
                 complain_aside(format!("cannot write events to {name}: {error}"));
             }
-            let _ = done.send(());
+            let _ = done.send(written.is_ok());
         };
         let thread = std::thread::Builder::new().name("master-events".into()).spawn(write);
         thread.map_err(refuse)?;
         Ok((builder, Some(Self(finished))))
     }
 
-    /// Waits a moment until all is written, after the end of the pool.
-    pub(super) fn finish(self) {
-        if self.0.recv_timeout(LAST_EVENTS) == Err(RecvTimeoutError::Timeout) {
-            complain_aside("the last events are not written: nobody takes them".into());
+    /// Waits a moment until all is written, after the end of the pool. Who asked for events and has
+    /// not all of them is told so, by the status too.
+    pub(super) fn finish(self) -> ExitStatus {
+        match self.0.recv_timeout(LAST_EVENTS) {
+            Ok(true) => return ExitStatus::Success,
+            Err(RecvTimeoutError::Timeout) => {
+                complain_aside("the last events are not written: nobody takes them".into());
+            }
+            // It has been told.
+            Ok(false) | Err(RecvTimeoutError::Disconnected) => {}
         }
+        ExitStatus::TaskFailed
     }
 }
 

@@ -33,7 +33,10 @@ mod steering;
 mod taping;
 mod workers;
 
-use std::process::ExitCode;
+use std::{
+    process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use self::{
     arguments::{Arguments, Verb, WorkerOptions},
@@ -59,6 +62,11 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> ExitStatus {
+    // A file that may not grow is an error of whoever writes it, and not the end of the program.
+    let too_large = Arc::new(AtomicBool::new(false));
+    if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, too_large) {
+        log::warn!("a file that grows too large will end this program: {error}");
+    }
     let ended = match arguments.verb {
         Verb::Map(map) => calls::map(map.0, Spread::Whole),
         Verb::Starmap(map) => calls::map(map.0, Spread::Arguments),

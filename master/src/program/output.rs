@@ -1,6 +1,7 @@
 //! Results on standard output, everything else on standard error, always in whole lines.
 
 use std::{
+    borrow::Cow,
     io::{self, Write},
     time::Duration,
 };
@@ -98,9 +99,22 @@ impl<W: Write> Results<W> {
 
 /// Says something on standard error, as from this program, in one write.
 pub(super) fn complain(message: &str) {
-    let text = format!("master: {}\n", message.trim_end());
+    let text = format!("master: {}\n", without_controls(message.trim_end()));
     // There is nobody to tell that standard error is closed.
     let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// The text with what a terminal would heed made visible: what a worker says is not to drive it.
+fn without_controls(text: &str) -> Cow<'_, str> {
+    let is_heeded = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(is_heeded) {
+        return Cow::Borrowed(text);
+    }
+    let shown = |c: char| match is_heeded(c) {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    Cow::Owned(text.chars().map(shown).collect())
 }
 
 /// As [`complain`], for those who must go on whether standard error takes it or not: waits for a
@@ -126,8 +140,11 @@ pub(super) fn describe(error: &Error) -> String {
 }
 
 fn with_traceback(failure: &Failure) -> String {
-    let mut text = failure.to_string();
-    for line in failure.traceback.lines() {
+    // Only the first line stands at the left: the others are the task's own, and could look like ours.
+    let message = failure.to_string();
+    let mut lines = message.lines();
+    let mut text = lines.next().unwrap_or_default().to_owned();
+    for line in lines.chain(failure.traceback.lines()) {
         text.push_str("\n    ");
         text.push_str(line);
     }

@@ -18,6 +18,10 @@ use crate::Error;
 /// for a program that ends, short for whoever waits.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long a command may take to end when the worker leaves: what it does at the end of its input
+/// may take a while, and a master waits for 5 seconds.
+const LAST_WORDS: Duration = Duration::from_secs(4);
+
 /// For how long a command that has spoken unasked before is listened to after its start. What it
 /// says at each start would otherwise be taken for the first answer.
 const SUSPICION: Duration = Duration::from_millis(200);
@@ -36,6 +40,8 @@ pub(super) struct Command {
 struct Running {
     child: Child,
     pipes: Pipes,
+    /// It has answered a line.
+    answered: bool,
 }
 
 impl Command {
@@ -53,20 +59,36 @@ impl Command {
     pub(super) fn ask(&mut self, mut line: Vec<u8>) -> Result<Vec<u8>, Error> {
         line.push(b'\n');
         let mut running = self.ready()?;
-        match running.pipes.ask(&line) {
-            Ok(answer) => {
-                self.running = Some(running);
-                Ok(answer)
+        loop {
+            match running.pipes.ask(&line) {
+                Ok(answer) => {
+                    running.answered = true;
+                    self.running = Some(running);
+                    return Ok(answer);
+                }
+                // One that ends after so many lines has no part in those that it never took.
+                Err(Broken::Closed) if running.answered && running.pipes.has_all_of(&line) => {
+                    let ended = running.end(PATIENCE);
+                    log::info!("{} {}, and is started anew", self.name(), ended.describe());
+                    running = self.spawn()?;
+                }
+                Err(broken) => return Err(self.broken(running, broken)),
             }
-            Err(broken) => Err(self.broken(running, broken)),
         }
     }
 
-    /// Closes the input of the command, waits a moment for its end, and kills it otherwise.
-    pub(super) fn leave(&mut self) {
-        if let Some(running) = self.running.take() {
-            let ended = running.end();
-            log::info!("{} {}", self.name(), ended.describe());
+    /// Closes the input of the command, waits for its end, and kills it if that takes too long. Tells
+    /// if it does not end well.
+    pub(super) fn leave(&mut self) -> Result<(), String> {
+        let Some(running) = self.running.take() else { return Ok(()) };
+        let name = self.name();
+        match running.end(LAST_WORDS) {
+            Ended::Itself(status) if status.success() => Ok(()),
+            Ended::Killed => Err(format!(
+                "{name} was killed, as it had not ended {} s after its input",
+                LAST_WORDS.as_secs()
+            )),
+            ended => Err(format!("{name} {} at the end of its input", ended.describe())),
         }
     }
 
@@ -76,7 +98,7 @@ impl Command {
             match running.pipes.look(Duration::ZERO) {
                 Ok(Idle::Silent) => return Ok(running),
                 Ok(Idle::Closed) => {
-                    let ended = running.end();
+                    let ended = running.end(PATIENCE);
                     log::info!("{} {}, and is started anew", self.name(), ended.describe());
                 }
                 Ok(Idle::Spoke(output)) => {
@@ -116,7 +138,7 @@ impl Command {
         match (child.stdin.take(), child.stdout.take()) {
             (Some(stdin), Some(stdout)) => {
                 let pipes = Pipes::new(stdin, stdout).map_err(|error| failed(&error))?;
-                Ok(Running { child, pipes })
+                Ok(Running { child, pipes, answered: false })
             }
             _ => Err(failed(&io::Error::other("it has no pipes"))),
         }
@@ -127,7 +149,7 @@ impl Command {
         let name = self.name();
         match broken {
             Broken::Closed => {
-                let ended = running.end();
+                let ended = running.end(PATIENCE);
                 let message = format!("{name} {} before it gave an answer", ended.describe());
                 Error::new("CommandEnded", message)
             }
@@ -182,10 +204,10 @@ impl Ended {
 }
 
 impl Running {
-    /// Closes the pipes and waits for the end, but not for long.
-    fn end(mut self) -> Ended {
+    /// Closes the pipes and waits for the end, but not for longer than this.
+    fn end(mut self, patience: Duration) -> Ended {
         drop(self.pipes);
-        if !exits(&self.child, PATIENCE) {
+        if !exits(&self.child, patience) {
             // A command that has ended meanwhile needs no killing.
             let _ = self.child.kill();
             return match self.child.wait() {

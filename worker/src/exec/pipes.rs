@@ -12,7 +12,7 @@ use protocol::limits::MAX_FRAME;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{OFlags, fcntl_getfl, fcntl_setfl},
-    io::Errno,
+    io::{Errno, ioctl_fionread},
 };
 
 /// How much is read at once: what a pipe holds on Linux.
@@ -25,6 +25,8 @@ pub(super) struct Pipes {
     stdin: ChildStdin,
     stdout: ChildStdout,
     room: Box<[u8]>,
+    /// Bytes of the last request that were not written.
+    unwritten: usize,
 }
 
 /// What a command does while it is not asked.
@@ -52,7 +54,7 @@ impl Pipes {
         for pipe in [stdin.as_fd(), stdout.as_fd()] {
             fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
         }
-        Ok(Self { stdin, stdout, room: vec![0; READ].into() })
+        Ok(Self { stdin, stdout, room: vec![0; READ].into(), unwritten: 0 })
     }
 
     /// What the command has written since its last answer, or writes within that time.
@@ -71,6 +73,7 @@ impl Pipes {
     /// Writes a request, which ends in a line feed, and reads the answer up to its line feed.
     pub(super) fn ask(&mut self, mut request: &[u8]) -> Result<Vec<u8>, Broken> {
         let mut answer = Vec::new();
+        self.unwritten = request.len();
         loop {
             request = self.write(request)?;
             self.wait(!request.is_empty()).map_err(Broken::Pipe)?;
@@ -98,12 +101,22 @@ impl Pipes {
         }
     }
 
+    /// Whether all of the last request is still here, or in the pipe: the command has taken nothing.
+    pub(super) fn has_all_of(&self, request: &[u8]) -> bool {
+        let in_pipe =
+            ioctl_fionread(&self.stdin).ok().and_then(|count| usize::try_from(count).ok());
+        in_pipe.is_some_and(|count| count + self.unwritten == request.len())
+    }
+
     /// Writes what the pipe takes, and gives the rest.
     fn write<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], Broken> {
         let mut rest = bytes;
         while !rest.is_empty() {
             match self.stdin.write(rest) {
-                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+                Ok(count) => {
+                    rest = rest.get(count..).unwrap_or_default();
+                    self.unwritten = rest.len();
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => return Err(Broken::Closed),

@@ -68,7 +68,7 @@ Examples:
   master map square --input numbers.jsonl --unordered
   find . -type f | master map --text --timeout 1m --retries 2 sha256
 
-Blank lines of input are skipped. With --text each line is a string as it is.
+Blank lines of input are skipped. With --text each other line is a string as it is.
 Options may stand anywhere; `--` ends them. Negative numbers need no `--`.";
 
 pub(super) const STARMAP: &str = "\
