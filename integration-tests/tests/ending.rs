@@ -121,3 +121,52 @@ fn the_first_interrupt_lets_what_has_begun_finish_and_begins_nothing_more() {
     assert!(!directory.join("started-second").exists());
     running.finish().ended(130).said("not begun");
 }
+
+/// A program that takes half a second to clean up when it is asked to end.
+const TIDY: &str = "#!/bin/sh
+trap 'sleep 0.5; echo cleaned >> log; exit 0' TERM
+echo begun >> log
+sleep 600 &
+wait
+";
+
+/// What a task has started has the same time to end as its worker, which ends at once.
+#[test]
+fn what_a_task_has_started_has_its_grace() {
+    let verbs: &[&[&str]] = &[&["apply"], &["run"]];
+    check_all(verbs, |verb| {
+        for timeout in [None, Some(["--timeout", "300ms"])] {
+            let program = master(*verb).args(timeout.into_iter().flatten());
+            let program = program.args(["exec", "./tidy"]);
+            let tidy = program.directory().join("tidy");
+            integration_tests::write_script(&tidy, TIDY);
+            let log = program.directory().join("log");
+            let running = program.start();
+            running.wait_for_file("log");
+            if timeout.is_none() {
+                running.signal(Signal::TERM);
+            }
+            // The directory goes with the run.
+            let deadline = Deadline::after(SOON);
+            while std::fs::read_to_string(&log).is_ok_and(|log| log == "begun\n") {
+                assert!(!deadline.left().is_zero(), "{verb:?}: it had no time to clean up");
+                deadline.pause(Duration::from_millis(5));
+            }
+            running.finish().ended(if timeout.is_none() { 143 } else { 1 });
+        }
+    });
+}
+
+/// And not more than that.
+#[test]
+fn what_a_task_has_started_is_killed_after_its_grace() {
+    let script = "trap '' TERM; echo begun > log; sleep 600";
+    let item = serde_json::json!(["-c", script]).to_string();
+    let arguments = ["apply", "--grace", "300ms", "exec", "sh", &item];
+    let running = master(arguments).start();
+    running.wait_for_file("log");
+    let deadline = Deadline::after(SOON);
+    running.signal(Signal::TERM);
+    running.finish().ended(143);
+    assert!(!deadline.left().is_zero(), "it took more than {SOON:?}");
+}

@@ -208,10 +208,11 @@ fn output_that_is_closed_early_ends_the_run_while_input_is_open() {
     writer.join().unwrap();
 }
 
-/// 100,000 results of 1 KiB would be 100 MiB if they were kept behind the first.
+/// 200,000 inputs and results of 1 KiB would be 400 MiB if they were kept behind the first. 64 MiB may
+/// be on their way.
 #[test]
 fn memory_stays_flat_behind_a_slow_first_task() {
-    const ITEMS: usize = 100_000;
+    const ITEMS: usize = 200_000;
     let mut running =
         master(["starmap", "sleep", "--processes", "2", "--chunksize", "1"]).stdin_open().start();
     let mut stdin = running.take_stdin().unwrap();
@@ -231,7 +232,7 @@ fn memory_stays_flat_behind_a_slow_first_task() {
     let peak = running.peak_memory();
     drop(writer.join().unwrap());
     running.finish().ended(0);
-    assert!(peak < 64 << 10, "the master needed {peak} KiB");
+    assert!(peak < (64 + 20) << 10, "the master needed {peak} KiB");
 }
 
 #[test]

@@ -183,7 +183,7 @@ fn feed<A: Serialize, E: fmt::Display>(
             // What came before a panic is in order.
             let taken = catch_unwind(AssertUnwindSafe(|| take(&mut inputs, &mut items, spread)));
             end = taken.unwrap_or_else(|panic| {
-                items.bytes.truncate(items.ends.last().copied().unwrap_or(0));
+                forget_half_an_item(&mut items);
                 let text = format!("the iterator panicked: {}", text_of(&*panic));
                 Some(End::Failure(Error::Input(text)))
             });
@@ -213,8 +213,21 @@ fn take<A: Serialize, E: fmt::Display>(
     match inputs.next() {
         None => Some(End::Input),
         Some(Err(error)) => Some(End::Failure(Error::Input(error.to_string()))),
-        Some(Ok(input)) => append(items, &input, spread).err().map(End::NotEncoded),
+        Some(Ok(input)) => {
+            let appended = catch_unwind(AssertUnwindSafe(|| append(items, &input, spread)));
+            let appended = appended.unwrap_or_else(|panic| {
+                forget_half_an_item(items);
+                let text = format!("to encode it panicked: {}", text_of(&*panic));
+                Err(Error::Encode(text))
+            });
+            appended.err().map(End::NotEncoded)
+        }
     }
+}
+
+/// What was appended before a panic, and is no item.
+fn forget_half_an_item(items: &mut Items) {
+    items.bytes.truncate(items.ends.last().copied().unwrap_or(0));
 }
 
 /// Why a chunk ends before it is full.

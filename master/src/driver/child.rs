@@ -24,7 +24,7 @@ use rustix::{
 
 use super::{
     before_exec::{self, Step},
-    checksum,
+    checksum, company,
     guardian::{Guardian, Ward},
     spawn::{self, Spawned},
     surroundings::Surroundings,
@@ -130,6 +130,11 @@ impl Child {
         let watch = WaitId::PidFd(self.exit_watch.as_fd());
         // Where the end of children is ignored, or somebody else has reaped it, it is gone too.
         matches!(waitid(watch, options), Ok(Some(_)) | Err(rustix::io::Errno::CHILD))
+    }
+
+    /// Whether anybody else runs in its process group.
+    pub(super) fn has_company(&self) -> bool {
+        company::has_company(self.pid)
     }
 
     /// Sends the polite signal to the process group.

@@ -16,8 +16,13 @@ const LAST_ROUNDS: usize = 64;
 impl Supervisor {
     /// A process has ended: hears what it still had to say, then lets the machine judge.
     pub(super) fn attend_exit(&mut self, time: Time, worker: WorkerId) {
-        if !self.processes.get(&worker).is_some_and(|process| process.child.has_exited()) {
+        let Some(process) = self.processes.get(&worker) else { return };
+        if !process.child.has_exited() {
             return;
+        }
+        // Those that it has started were asked to end with it, and have the same time for that.
+        if process.terminated && !process.killed && process.child.has_company() {
+            return self.retry_later(Source::Exit(worker));
         }
         self.hear_last_words(time, worker);
         // No event for the end may have come before that of the exit.

@@ -7,6 +7,7 @@ mod before_exec;
 mod checksum;
 mod child;
 mod commands;
+mod company;
 mod connection;
 mod desk;
 mod directory;

@@ -55,7 +55,9 @@ impl Supervisor {
             Action::Kill { worker } => {
                 if let Some(process) = self.processes.get_mut(&worker) {
                     let was_heard = process.session.stage() != Stage::Hello;
-                    if was_heard && process.connection.is_none() {
+                    // It may be gone, and its children are not.
+                    let lives = !process.child.has_exited();
+                    if was_heard && lives && process.connection.is_none() {
                         process.blame(|| "closed its connection and lived on".to_owned());
                     }
                     process.killed = true;
