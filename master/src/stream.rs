@@ -202,6 +202,7 @@ impl Shared {
     /// Puts outcomes where they belong.
     fn put(&self, block: Block, arguments_size: usize) {
         let mut state = self.lock();
+        let before = (state.bytes >= LOOK_AHEAD_BYTES, state.result_size);
         state.bytes = state.bytes.saturating_sub(arguments_size);
         let count = block.len();
         if state.abandoned {
@@ -221,7 +222,9 @@ impl Shared {
         }
         // There is more room when arguments are not needed any more, and when the size of results is
         // known, also if nobody takes any for now.
-        self.wake_feeder(&mut state);
+        if before != (state.bytes >= LOOK_AHEAD_BYTES, state.result_size) {
+            self.wake_feeder(&mut state);
+        }
     }
 
     /// Wakes the feeder if there is room for what it waits with.

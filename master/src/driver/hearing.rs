@@ -112,7 +112,9 @@ impl Supervisor {
             Said::Results { id, item, values } => {
                 let mut ends = std::mem::take(&mut self.ends);
                 ends.clear();
-                let most = self.most_answers(worker);
+                // Fewer bytes cannot hold so many that it matters.
+                let may_be_many = values.len() > MAX_ENDS_KEPT;
+                let most = if may_be_many { self.most_answers(worker) } else { usize::MAX };
                 let well_formed = envelope::values(values, |end| {
                     if ends.len() < most {
                         ends.push(end);
