@@ -304,8 +304,10 @@ sub number { return $_[0][0] =~ /^(int|float)$/ ? $_[0][1] : die invalid('a numb
 
 sub pause {
     my $until = Time::HiRes::time() + $_[0];
-    # A signal may end a sleep early.
-    while ((my $left = $until - Time::HiRes::time()) > 0) { Time::HiRes::sleep($left) }
+    # A signal may end a sleep early, and one that comes just before it is noticed only after it.
+    while ((my $left = $until - Time::HiRes::time()) > 0) {
+        Time::HiRes::sleep($left < 0.1 ? $left : 0.1);
+    }
 }
 
 my $remembered = NIL;
