@@ -1,12 +1,21 @@
 //! `master check`: the workers of this project pass, and whatever the misbehaving worker does is
 //! found by the requirement that it breaks.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::BTreeSet;
 
-use integration_tests::{check_all, master, misbehaving};
+use integration_tests::{Running, check_all, master, misbehaving};
+use rustix::process::Signal;
 use serde_json::Value;
+
+#[path = "support/processes.rs"]
+mod processes;
 
 const ORDER: &str = "items are answered in order";
 const LIFE: &str = "a whole life without a call";
@@ -208,8 +217,8 @@ fn the_requirements_are_listed() {
     assert_eq!(first["cases"][0], "the socket closes while it waits for a call");
 }
 
-#[test]
-fn an_interrupted_check_leaves_nothing() {
+/// A check that waits for an answer that does not come.
+fn endless_check() -> Running {
     let running = master(["check", "misbehaving-worker hang-in-call-ignoring-sigterm"])
         .arg("-k")
         .arg(ORDER)
@@ -217,7 +226,13 @@ fn an_interrupted_check_leaves_nothing() {
         .count_starts()
         .start();
     running.wait_for_file("starts");
-    running.signal(rustix::process::Signal::INT);
+    running
+}
+
+#[test]
+fn an_interrupted_check_leaves_nothing() {
+    let running = endless_check();
+    running.signal(Signal::INT);
     // That nothing is left is looked at there.
     running.finish().ended(130);
 }
@@ -225,14 +240,9 @@ fn an_interrupted_check_leaves_nothing() {
 /// Its guardian sees to that.
 #[test]
 fn a_check_that_is_killed_leaves_nothing() {
-    let running = master(["check", "misbehaving-worker hang-in-call-ignoring-sigterm"])
-        .arg("-k")
-        .arg(ORDER)
-        .args(["--patience", "10m"])
-        .count_starts()
-        .start();
-    running.wait_for_file("starts");
-    running.signal(rustix::process::Signal::KILL);
+    let running = endless_check();
+    processes::wait_for_guardian(&running);
+    running.signal(Signal::KILL);
     running.finish().ended(137);
 }
 

@@ -2,7 +2,7 @@
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
 
-use super::{source::Source, supervisor::Supervisor};
+use super::{output, source::Source, supervisor::Supervisor};
 use crate::{
     events::EventKind,
     machine::{Event, Time, Unread, WorkerId},
@@ -16,13 +16,19 @@ const LAST_ROUNDS: usize = 64;
 impl Supervisor {
     /// A process has ended: hears what it still had to say, then lets the machine judge.
     pub(super) fn attend_exit(&mut self, time: Time, worker: WorkerId) {
-        let Some(process) = self.processes.get(&worker) else { return };
+        let Some(process) = self.processes.get_mut(&worker) else { return };
         if !process.child.has_exited() {
             return;
         }
-        // Those that it has started were asked to end with it, and have the same time for that.
-        if process.terminated && !process.killed && process.child.has_company() {
-            return self.retry_later(Source::Exit(worker));
+        // Those that it has started were asked to end with it, and have the same time for that. All
+        // processes are looked through for them, which is not to be done in each turn.
+        if process.terminated && !process.killed {
+            if time >= process.alone_at && process.child.has_company() {
+                process.alone_at = time.saturating_add(output::RETRY);
+            }
+            if time < process.alone_at {
+                return self.retry_later(Source::Exit(worker));
+            }
         }
         self.hear_last_words(time, worker);
         // No event for the end may have come before that of the exit.

@@ -182,6 +182,7 @@ impl Supervisor {
             cut_short: false,
             terminated: false,
             killed,
+            alone_at: Time::ZERO,
             leaves,
         })
     }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     batch::Submission,
-    machine::{CallId, Generation, GroupId, SlotId},
+    machine::{CallId, Generation, GroupId, SlotId, Time},
     report::{Exit, Stage, WorkerReport},
 };
 
@@ -49,6 +49,9 @@ pub(super) struct Process {
     pub(super) terminated: bool,
     /// The master has killed it, unless it ended before.
     pub(super) killed: bool,
+    /// It has ended, and others of its process group had not when that was looked at last: when to
+    /// look again.
+    pub(super) alone_at: Time,
     /// It has said that its initializer failed, after which it has to exit.
     pub(super) leaves: bool,
 }
