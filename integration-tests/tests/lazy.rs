@@ -72,7 +72,6 @@ fn an_endless_input_is_taken_only_as_far_as_the_buffer_says() {
     });
 }
 
-/// A chunk that is never full is no reason to go on when nobody wants it any more.
 /// However small the results are.
 #[test]
 fn large_inputs_are_taken_only_as_far_as_they_may_be_on_their_way() {
@@ -115,6 +114,7 @@ fn a_slow_first_item_hides_behind_those_that_follow() {
     });
 }
 
+/// A chunk that is never full is no reason to go on when nobody wants it any more.
 #[test]
 fn an_endless_chunk_ends_with_its_map() {
     watched(|| {
