@@ -114,7 +114,9 @@ class Function:
         self.help = _first_line(callee)
         # What has to fit, and what is written at the function that is wrapped, if one is.
         self._signature = None if self.raw else _signature(callee, False)
-        self._apparent = None if self.raw else _signature(callee, True)
+        self._apparent = self._signature
+        if not self.raw and inspect.isfunction(callee) and hasattr(callee, "__wrapped__"):
+            self._apparent = _signature(callee, True)
         self.parameters = _describe(self._apparent)
         # Positional arguments of a number from `least` to `most` always fit, so the hot path need
         # not bind them.
@@ -137,7 +139,9 @@ class Function:
         if problem is not None:
             raise self._unfit(problem)
         # A decorator may give arguments of its own, or take some away.
-        problem = _misfit(self._apparent, positional, keywords)
+        problem = None
+        if self._apparent is not self._signature:
+            problem = _misfit(self._apparent, positional, keywords)
         if problem is None:
             return self.call(*positional, **keywords)
         try:
@@ -179,7 +183,8 @@ def register(functions: Functions) -> Dict[str, Function]:
 def register_named(
     functions: Iterable[Tuple[Optional[str], Callable[..., Any]]],
 ) -> Dict[str, Function]:
-    """Gives functions, each with the name that it is to have unless it has one of its own."""
+    """Gives functions by the names that they are to have, or without one by their own. Raises
+    `RegistrationError` if two have the same."""
     registered: Dict[str, Function] = {}
     for name, callee in functions:
         added = Function(callee, name)
